@@ -1,0 +1,36 @@
+# The short names of every chore. Each sets up what it needs; a second run does no set-up again.
+#   make setup [DEVICE=cuda] [LIBTORCH=/path/to/torch]
+
+PREFIX ?= /usr/local
+PYTHON ?= python3
+SWIFT_BUILD = swift build -c release
+CODE = Package.swift Sources Tests
+
+.PHONY: setup build test lint format bench demo install docs clean
+
+setup:
+	@DEVICE="$(DEVICE)" LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" Scripts/setup.sh
+
+build: setup
+	$(SWIFT_BUILD)
+
+test: setup
+	swift test
+
+lint:
+	swift format lint --strict --recursive $(CODE)
+
+format:
+	swift format --in-place --recursive $(CODE)
+
+demo: build
+	Scripts/demo.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
+
+bench: build
+	PYTHON="$(PYTHON)" Scripts/bench.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
+
+install: build
+	Scripts/install.sh "$$($(SWIFT_BUILD) --show-bin-path)" "$(PREFIX)"
+
+clean:
+	rm -rf .build

@@ -1,0 +1,73 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// `make setup` links libtorch's headers and libraries here, whichever way it found them.
+let torch = Context.packageDirectory + "/.torch"
+
+let package = Package(
+  name: "swift-mvar",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "MVAR", targets: ["MVAR"]),
+    .executable(name: "mvar", targets: ["MVARCommand"]),
+    // Nobody links it: `Torch` opens it at run time, so that `mvar --help` does not wait for libtorch.
+    .library(name: "TorchShim", type: .dynamic, targets: ["TorchShim"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+  ],
+  targets: [
+    .target(
+      name: "CTorch",
+      cSettings: [.define("MVAR_TORCH_DIRECTORY", to: "\"\(torch)\"")]),
+    .target(
+      name: "TorchShim",
+      dependencies: ["CTorch"],
+      cxxSettings: [
+        .unsafeFlags([
+          "-isystem", torch + "/include",
+          "-isystem", torch + "/include/torch/csrc/api/include",
+        ])
+      ],
+      linkerSettings: [
+        .unsafeFlags(["-L" + torch + "/lib", "-Xlinker", "-rpath", "-Xlinker", torch + "/lib"]),
+        .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
+      ]),
+    .target(name: "Torch", dependencies: ["CTorch"]),
+    .target(name: "StateSpace", dependencies: ["Torch"]),
+    .target(name: "CheckpointFormats"),
+    .target(name: "ClassNames"),
+    .systemLibrary(
+      name: "CPicturesPNG", pkgConfig: "spng",
+      providers: [.apt(["libspng-dev"]), .brew(["libspng"])]),
+    .systemLibrary(
+      name: "CPicturesJPEG", pkgConfig: "libturbojpeg",
+      providers: [.apt(["libturbojpeg0-dev"]), .brew(["jpeg-turbo"])]),
+    .systemLibrary(
+      name: "CPicturesWebP", pkgConfig: "libwebpdemux",
+      providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
+    .systemLibrary(
+      name: "CPicturesEXIF", pkgConfig: "libexif",
+      providers: [.apt(["libexif-dev"]), .brew(["libexif"])]),
+    .target(
+      name: "Pictures",
+      dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
+    .target(
+      name: "MVAR",
+      dependencies: ["Torch", "StateSpace", "CheckpointFormats", "ClassNames", "Pictures"]),
+    .executableTarget(
+      name: "MVARCommand",
+      dependencies: [
+        "MVAR", "Pictures", "ClassNames",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
+    .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
+    .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx17
+)
