@@ -53,4 +53,15 @@ public final class MappedFile: Sendable {
     }
     return UnsafeRawBufferPointer(start: base.map { $0 + offset }, count: count)
   }
+
+  /// Lets go of the pages that lie wholly inside a range; they are read again when they are used again.
+  ///
+  /// Loading a model tensor by tensor thus needs memory for the model and one tensor.
+  public func release(at offset: Int, count: Int) {
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let start = (offset + page - 1) / page * page
+    let end = min(offset + count, self.count) / page * page
+    guard let base, offset >= 0, start < end else { return }
+    madvise(base + start, end - start, MADV_DONTNEED)
+  }
 }

@@ -13,6 +13,16 @@ extension Tensor {
     make("baddbmm", [self, a, b]) { $0.baddbmm(handle, a.handle, b.handle, beta, alpha, &$1) }
   }
 
+  /// `beta · self + alpha · a b` for matrices.
+  public func adding(product a: Tensor, _ b: Tensor, beta: Double = 1, alpha: Double = 1) -> Tensor {
+    make("addmm", [self, a, b]) { $0.addmm(handle, a.handle, b.handle, beta, alpha, &$1) }
+  }
+
+  /// Unit vectors along the last axis; the length is taken in float32.
+  public func normalized() -> Tensor {
+    make("normalize", [self]) { $0.normalize(handle, &$1) }
+  }
+
   /// `x Wᵀ + b` for `W [out, in]`.
   public func linear(_ weight: Tensor, _ bias: Tensor? = nil) -> Tensor {
     make("linear", [self, weight]) { $0.linear(handle, weight.handle, bias?.handle, &$1) }

@@ -87,6 +87,11 @@ extension Tensor {
     make("pad", [self]) { $0.pad(handle, amounts.c, amounts.count, value, &$1) }
   }
 
+  /// The upper triangle of the last two axes; zero elsewhere.
+  public func upperTriangle(diagonal: Int = 0) -> Tensor {
+    make("triu", [self]) { $0.triu(handle, Int64(diagonal), &$1) }
+  }
+
   /// The lower triangle of the last two axes; zero elsewhere.
   public func lowerTriangle(diagonal: Int = 0) -> Tensor {
     make("tril", [self]) { $0.tril(handle, Int64(diagonal), &$1) }

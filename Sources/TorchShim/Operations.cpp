@@ -82,6 +82,7 @@ OP(stack, (const ct_tensor *xs, size_t count, int64_t axis, ct_tensor *out),
    *out = give(at::stack(list(xs, count), axis)))
 OP(pad, (ct_tensor x, const int64_t *amounts, size_t count, double value, ct_tensor *out),
    *out = give(at::constant_pad_nd(view(x), ints(amounts, count), value)))
+OP(triu, (ct_tensor x, int64_t diagonal, ct_tensor *out), *out = give(at::triu(view(x), diagonal)))
 OP(tril, (ct_tensor x, int64_t diagonal, ct_tensor *out), *out = give(at::tril(view(x), diagonal)))
 
 // Arithmetic
@@ -177,6 +178,9 @@ OP(group_norm, (ct_tensor x, int64_t groups, ct_tensor weight, ct_tensor bias, d
    *out = give(at::group_norm(view(x), groups, optional(weight), optional(bias), epsilon)))
 OP(rms_norm, (ct_tensor x, ct_tensor weight, double epsilon, ct_tensor *out), auto gain = view(weight);
    *out = give(at::rms_norm(view(x), gain.sizes(), gain, epsilon)))
+OP(normalize, (ct_tensor x, ct_tensor *out), auto tensor = view(x);
+   auto length = at::linalg_vector_norm(tensor, 2, -1, true, at::kFloat).clamp_min_(1e-12);
+   *out = give(at::div(tensor, length).to(tensor.scalar_type())))
 OP(softmax, (ct_tensor x, int64_t axis, ct_tensor *out), *out = give(at::softmax(view(x), axis)))
 OP(attention, (ct_tensor q, ct_tensor k, ct_tensor v, ct_tensor mask, double scale, ct_tensor *out),
    *out = give(at::scaled_dot_product_attention(view(q), view(k), view(v), optional(mask), 0.0, false, scale)))

@@ -1,0 +1,63 @@
+import Torch
+
+/// `ResnetBlock` of `models/basic_vae.py`.
+struct ResidualBlock {
+  private let norm1: GroupNorm
+  private let conv1: Convolution
+  private let norm2: GroupNorm
+  private let conv2: Convolution
+  private let shortcut: Convolution?
+
+  init(_ p: Parameters, _ inputs: Int, _ outputs: Int) {
+    norm1 = GroupNorm(p / "norm1", inputs)
+    conv1 = Convolution(p / "conv1", inputs, outputs)
+    norm2 = GroupNorm(p / "norm2", outputs)
+    conv2 = Convolution(p / "conv2", outputs, outputs)
+    shortcut =
+      inputs == outputs ? nil : Convolution(p / "nin_shortcut", inputs, outputs, kernel: 1)
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    let h = conv2(norm2.thenSiLU(conv1(norm1.thenSiLU(x))))
+    return (shortcut?(x) ?? x) + h
+  }
+}
+
+/// Attention of every pixel to every pixel (`AttnBlock` of `models/basic_vae.py`).
+struct PixelAttention {
+  private let norm: GroupNorm
+  private let qkv: Convolution
+  private let out: Convolution
+
+  init(_ p: Parameters, _ channels: Int) {
+    norm = GroupNorm(p / "norm", channels)
+    qkv = Convolution(p / "qkv", channels, 3 * channels, kernel: 1)
+    out = Convolution(p / "proj_out", channels, channels, kernel: 1)
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    let (B, C, H, W) = x.shape4
+    let rows = qkv(norm(x)).permute(0, 2, 3, 1).reshape(B, 1, H * W, 3 * C)
+    let parts = rows.chunked(3, axis: 3)
+    let y = parts[0].attention(parts[1], parts[2], scale: 1 / Double(C).squareRoot())
+    return x + out(y.reshape(B, H, W, C).permute(0, 3, 1, 2))
+  }
+}
+
+/// The lowest resolution, between the levels down and the levels up.
+struct Middle {
+  private let block1: ResidualBlock
+  private let attention: PixelAttention?
+  private let block2: ResidualBlock
+
+  init(_ p: Parameters, _ channels: Int, attention: Bool) {
+    block1 = ResidualBlock(p / "block_1", channels, channels)
+    self.attention = attention ? PixelAttention(p / "attn_1", channels) : nil
+    block2 = ResidualBlock(p / "block_2", channels, channels)
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    let y = block1(x)
+    return block2(attention?(y) ?? y)
+  }
+}

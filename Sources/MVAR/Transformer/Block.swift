@@ -1,0 +1,103 @@
+import StateSpace
+import Torch
+
+/// What one block carries from scale to scale.
+public struct BlockState {
+  var attention: AttentionCache?
+  var mamba: Mamba2State?
+}
+
+/// Two linear layers with GELU between them.
+struct FeedForward {
+  private let fc1: Linear
+  private let fc2: Linear
+
+  init(_ p: Parameters, width: Int, hidden: Int) {
+    fc1 = Linear(p / "fc1", width, hidden)
+    fc2 = Linear(p / "fc2", hidden, width)
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor { fc2(fc1(x, activation: .geluTanh)) }
+}
+
+/// The scale and shift of one sublayer's input and the gain of its output, `[B, 1, C]` each.
+struct Modulation {
+  let gain: Tensor
+  let onePlusScale: Tensor
+  let shift: Tensor
+
+  /// LN(x)(1 + s) + b
+  func input(_ x: Tensor) -> Tensor {
+    shift.adding(x.layerNorm(epsilon: 1e-6), times: onePlusScale)
+  }
+
+  /// x + γ y
+  func residual(_ x: Tensor, _ y: Tensor) -> Tensor { x.adding(y, times: gain) }
+
+  /// Splits `[B, 3 n, C]`, ordered γ₁…γₙ s₁…sₙ b₁…bₙ, into n modulations.
+  static func split(_ parameters: Tensor) -> [Modulation] {
+    let count = parameters.length(1) / 3
+    func part(_ index: Int) -> Tensor { parameters.slice(1, index..<index + 1) }
+    return (0..<count).map {
+      Modulation(gain: part($0), onePlusScale: part(count + $0) + 1, shift: part(2 * count + $0))
+    }
+  }
+}
+
+/// A block of M-VAR or VAR (`AdaLNSelfAttn`, `models/basic_mvar.py`): attention, Mamba-2 in M-VAR,
+/// feed-forward; each on an input that the class modulates.
+struct Block {
+  private let attention: Attention
+  private let mamba: Mamba2?
+  private let feedForward: FeedForward
+  private let modulator: Modulator
+
+  /// What turns the class into this block's modulations.
+  private enum Modulator {
+    case own(Linear)
+    /// An offset `[1, 1, 3 n, C]` to those that all blocks share.
+    case shared(Tensor)
+  }
+
+  init(_ p: Parameters, _ configuration: TransformerConfiguration) {
+    let C = configuration.width
+    let sublayers = configuration.kind == .mvar ? 3 : 2
+    attention = Attention(p / "attn", configuration)
+    mamba = configuration.kind == .mvar ? Mamba2(p / "mamba", width: C) : nil
+    feedForward = FeedForward(p / "ffn", width: C, hidden: configuration.hidden)
+    modulator =
+      configuration.sharedAdaLN
+      ? .shared(p.tensor("ada_gss", 1, 1, 3 * sublayers, C))
+      : .own(Linear(p / "ada_lin" / "1", C, 3 * sublayers * C))
+  }
+
+  /// - Parameters:
+  ///   - condition: SiLU of the class embedding, `[B, C]`.
+  ///   - shared: The modulations that all blocks share, `[B, 3 n, C]`, where there are some.
+  func modulations(condition: Tensor, shared: Tensor?) -> [Modulation] {
+    let (B, C) = condition.shape2
+    switch modulator {
+    case .own(let linear): return Modulation.split(linear(condition).reshape(B, -1, C))
+    case .shared(let offset): return Modulation.split(shared! + offset[0])
+    }
+  }
+
+  /// - Parameters:
+  ///   - x: `[B, L, C]`
+  ///   - scales: Where each scale lies in `x`.
+  ///   - keepsState: Whether scales will follow.
+  func callAsFunction(
+    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>], state: inout BlockState,
+    keepsState: Bool
+  ) -> Tensor {
+    let (first, last) = (modulations[0], modulations[modulations.count - 1])
+    var x = first.residual(
+      x, attention(first.input(x), scales: scales, cache: &state.attention))
+    if let mamba {
+      let second = modulations[1]
+      x = second.residual(
+        x, mamba(second.input(x), state: &state.mamba, keepsState: keepsState))
+    }
+    return last.residual(x, feedForward(last.input(x)))
+  }
+}

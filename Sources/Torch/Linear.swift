@@ -1,0 +1,40 @@
+/// `x Wᵀ + b`.
+///
+/// For inference on a CPU the weight is kept in the layout that oneDNN's kernels read, and only in
+/// that one.
+public struct Linear {
+  private let weight: Tensor
+  private let bias: Tensor?
+  private let isPacked: Bool
+
+  /// Takes `weight [outputs, inputs]` and, if `bias`, `bias [outputs]`.
+  public init(_ p: Parameters, _ inputs: Int, _ outputs: Int, bias: Bool = true) {
+    self.init(
+      weight: p.tensor("weight", outputs, inputs), bias: bias ? p.tensor("bias", outputs) : nil,
+      purpose: p.purpose)
+  }
+
+  public init(weight: Tensor, bias: Tensor?, purpose: Parameters.Purpose) {
+    isPacked =
+      purpose == .inference && weight.device == .cpu && weight.dtype == .float32
+      || purpose == .inference && weight.device == .cpu && weight.dtype == .bfloat16
+        && Device.cpuHasFastBFloat16
+    self.weight = isPacked ? weight.packedForLinear() : weight
+    self.bias = bias
+  }
+
+  /// `[…, inputs]` → `[…, outputs]`.
+  public func callAsFunction(_ x: Tensor, activation: Activation = .none) -> Tensor {
+    if isPacked {
+      return x.packedLinear(weight, bias, activation: activation == .geluTanh ? .geluTanh : .none)
+    }
+    let y = x.linear(weight, bias)
+    return activation == .geluTanh ? y.geluTanh() : y
+  }
+
+  /// What is applied to the product.
+  public enum Activation: Sendable {
+    case none
+    case geluTanh
+  }
+}
