@@ -63,7 +63,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
+    .target(
+      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
+      path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
+    .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

@@ -19,7 +19,9 @@ public final class CheckpointSource: ParameterSource {
   public func shape(of name: String, expected: [Int]) -> [Int]? { tensors[name]?.shape }
 
   public func tensor(_ name: String, shape: [Int], dtype: DType, device: Device) throws -> Tensor {
-    try read(tensors[name]!) { try withTorchErrors { $0.to(dtype, device: device, copy: true) } }
+    try read(tensors[name]!) { stored in
+      try withTorchErrors { stored.to(dtype, device: device, copy: true) }
+    }
   }
 
   /// Lends a stored tensor to `body` as it lies in the file; afterwards its pages are let go.
