@@ -15,6 +15,7 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
   ],
   targets: [
@@ -55,7 +56,10 @@ let package = Package(
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
     .target(
       name: "MVAR",
-      dependencies: ["Torch", "StateSpace", "CheckpointFormats", "ClassNames", "Pictures"]),
+      dependencies: [
+        "Torch", "StateSpace", "CheckpointFormats", "ClassNames", "Pictures",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [

@@ -1,0 +1,73 @@
+import Foundation
+import Torch
+
+/// Where and in which precision a model computes.
+public struct ComputeOptions: Sendable, Hashable {
+  public enum Precision: String, Sendable, CaseIterable {
+    /// bfloat16 on a GPU and on CPUs that multiply it fast, float32 elsewhere.
+    case auto
+    case float32
+    case bfloat16
+    case float16
+  }
+
+  public enum Place: Sendable, Hashable {
+    /// The first GPU if there is one, else the CPU.
+    case auto
+    case cpu
+    case cuda(Int)
+  }
+
+  public var precision: Precision
+  public var place: Place
+  /// Threads on the CPU; nil for one a core.
+  public var threads: Int?
+
+  public init(precision: Precision = .auto, place: Place = .auto, threads: Int? = nil) {
+    self.precision = precision
+    self.place = place
+    self.threads = threads
+  }
+
+  /// What the options mean on this machine.
+  struct Resolved: Sendable {
+    let dtype: DType
+    let device: Device
+    let threads: Int
+  }
+
+  /// - Throws: ``MVARError`` for a GPU that is not there, ``TorchError`` if libtorch is not.
+  func resolve() throws -> Resolved {
+    try LibTorch.load(cuda: place != .cpu && LibTorch.hasNVIDIADriver)
+    let device = try resolvedDevice()
+    let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    guard threads > 0 else {
+      throw MVARError.invalidValue("threads", "\(threads)", mend: "use 1 or more")
+    }
+    let dtype: DType =
+      switch precision {
+      case .float32: .float32
+      case .bfloat16: .bfloat16
+      case .float16: .float16
+      case .auto: device != .cpu || Device.cpuHasFastBFloat16 ? .bfloat16 : .float32
+      }
+    return Resolved(dtype: dtype, device: device, threads: threads)
+  }
+
+  private func resolvedDevice() throws(MVARError) -> Device {
+    switch place {
+    case .cpu: return .cpu
+    case .auto: return Device.cudaCount > 0 ? .cuda(0) : .cpu
+    case .cuda(let index):
+      let count = Device.cudaCount
+      guard index >= 0, index < count else {
+        let found = count == 0 ? "no usable GPU" : "GPUs 0...\(count - 1) only"
+        throw MVARError(
+          .device,
+          "device cuda:\(index) was asked for, but this machine has \(found); use --device cpu, or "
+            + "`make setup DEVICE=cuda` on a machine with an NVIDIA driver")
+      }
+      return .cuda(index)
+    }
+  }
+}

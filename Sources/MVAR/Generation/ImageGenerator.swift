@@ -1,0 +1,180 @@
+import Pictures
+import Torch
+
+/// A model and its tokenizer, ready to generate.
+///
+///     let generator = try await ImageGenerator(model: "d16.pth", tokenizer: "vae_ch160v4096z32.pth")
+///     let pictures = try await generator.pictures([ImageRequest(label: 207, seed: 1)])
+///
+/// May be used from several tasks at once: their scales take turns. Nothing is global.
+public actor ImageGenerator {
+  private let executor: TensorExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  public nonisolated let configuration: TransformerConfiguration
+  public nonisolated let tokenizerConfiguration: TokenizerConfiguration
+  /// What the model computes in.
+  public nonisolated let dtype: DType
+  /// Where it computes.
+  public nonisolated let device: Device
+
+  // Only touched on the executor's thread.
+  private let transformer: Transformer
+  private let tokenizer: Tokenizer
+
+  /// Loads both checkpoints.
+  ///
+  /// - Throws: ``MVARError``, `CheckpointFormatError` or `TorchError` for files that cannot be read,
+  ///   are not what they are named as, or do not belong together, and for a device that is not there.
+  public init(model: String, tokenizer: String, options: ComputeOptions = .init()) async throws {
+    let executor = TensorExecutor(name: "ImageGenerator")
+    let loader = ModelLoader(executor: executor)
+    let loaded = try await loader.load(model: model, tokenizer: tokenizer, options: options)
+    self.executor = executor
+    transformer = loaded.transformer
+    self.tokenizer = loaded.tokenizer
+    configuration = loaded.transformer.configuration
+    tokenizerConfiguration = loaded.tokenizer.configuration
+    dtype = loaded.options.dtype
+    device = loaded.options.device
+  }
+
+  /// The size of the pictures, in pixels.
+  public nonisolated var pictureSize: (width: Int, height: Int) {
+    let final = configuration.schedule.final
+    let patch = tokenizerConfiguration.patchSize
+    return (final.width * patch, final.height * patch)
+  }
+
+  /// The finished pictures of one batch.
+  ///
+  /// - Throws: ``MVARError`` for classes or settings out of range, `TorchError` if memory runs out,
+  ///   `CancellationError` at the next scale once the task is cancelled.
+  public func pictures(
+    _ requests: [ImageRequest], settings: SamplingSettings = .init()
+  ) async throws -> [Picture] {
+    var pictures: [Picture] = []
+    for try await scale in scales(requests, settings: settings) {
+      pictures = scale.pictures ?? pictures
+    }
+    try Task.checkCancellation()
+    return pictures
+  }
+
+  /// One batch, scale by scale. Leaving the loop or cancelling the task stops the work after the
+  /// scale that is being drawn.
+  ///
+  /// - Parameters:
+  ///   - previews: Whether every scale comes with pictures; decoding them takes time.
+  ///   - traceFile: Where to write all tokens, logits and the images, as safetensors.
+  public nonisolated func scales(
+    _ requests: [ImageRequest], settings: SamplingSettings = .init(), previews: Bool = false,
+    traceFile: String? = nil
+  ) -> AsyncThrowingStream<GeneratedScale, any Error> {
+    AsyncThrowingStream { continuation in
+      let task = Task {
+        do {
+          try await run(
+            requests, settings: settings, previews: previews, traceFile: traceFile
+          ) { continuation.yield($0) }
+          continuation.finish()
+        } catch {
+          continuation.finish(throwing: error)
+        }
+      }
+      continuation.onTermination = { _ in task.cancel() }
+    }
+  }
+
+  private func run(
+    _ requests: [ImageRequest], settings: SamplingSettings, previews: Bool, traceFile: String?,
+    report: @Sendable (GeneratedScale) -> Void
+  ) async throws {
+    try validate(requests, settings)
+    guard !requests.isEmpty else { return }
+    var (sampler, trace) = try computing {
+      (
+        Sampler(
+          transformer: transformer, tokenizer: tokenizer, labels: requests.map(\.label),
+          seeds: requests.map(\.seed), settings: settings, device: device),
+        traceFile == nil ? nil : SamplingTrace()
+      )
+    }
+    let count = configuration.schedule.count
+    for index in 0..<count {
+      let pictures: [Picture]? = try computing {
+        let scale = sampler.next()!
+        trace?.add(scale)
+        guard previews || index == count - 1 else { return nil }
+        let image = tokenizer.decode(fHat: scale.fHat) * 0.5 + 0.5
+        if let traceFile, index == count - 1 { try trace?.write(image: image, to: traceFile) }
+        return try image.pictures()
+      }
+      report(GeneratedScale(index: index, count: count, pictures: pictures))
+      await Task.yield()
+      try Task.checkCancellation()
+    }
+  }
+
+  private func computing<R>(_ body: () throws -> R) throws -> R {
+    try withInferenceMode { try withTorchErrors(body) }
+  }
+
+  private func validate(_ requests: [ImageRequest], _ settings: SamplingSettings) throws(MVARError) {
+    try settings.validate()
+    let classes = configuration.classes
+    for request in requests where !(0..<classes).contains(request.label) {
+      throw MVARError.invalidValue(
+        "class", "\(request.label)", mend: "this model has classes 0...\(classes - 1)")
+    }
+  }
+}
+
+/// Loads on the thread that will compute, so that its pool of threads is the one that is used.
+private actor ModelLoader {
+  private let executor: TensorExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+  init(executor: TensorExecutor) { self.executor = executor }
+
+  struct Loaded {
+    let transformer: Transformer
+    let tokenizer: Tokenizer
+    let options: ComputeOptions.Resolved
+  }
+
+  func load(model: String, tokenizer: String, options: ComputeOptions) throws -> sending Loaded {
+    let options = try options.resolve()
+    Device.setThreadCount(options.threads)
+    let modelFile = try Checkpoint(model)
+    let tokenizerFile = tokenizer == model ? modelFile : try Checkpoint(tokenizer)
+    let loaded = Loaded(
+      transformer: try .load(modelFile, dtype: options.dtype, device: options.device),
+      tokenizer: try .load(
+        tokenizerFile, dtype: options.dtype, device: options.device, encodes: false),
+      options: options)
+    try Self.check(loaded, model, tokenizer)
+    return loaded
+  }
+
+  private static func check(_ loaded: Loaded, _ model: String, _ tokenizer: String)
+    throws(MVARError)
+  {
+    let (m, t) = (loaded.transformer.configuration, loaded.tokenizer.configuration)
+    func mismatch(_ what: String, _ ours: Any, _ theirs: Any) -> MVARError {
+      MVARError(
+        .mismatch,
+        "\(model) and \(tokenizer) do not belong together: \(what) is \(ours) in the model and "
+          + "\(theirs) in the tokenizer; name the tokenizer that the model was trained with")
+    }
+    if m.vocabulary != t.vocabulary { throw mismatch("the vocabulary", m.vocabulary, t.vocabulary) }
+    if m.codeChannels != t.codeChannels {
+      throw mismatch("the length of a code", m.codeChannels, t.codeChannels)
+    }
+    if case .none(let phis) = t.phi, phis != m.schedule.count {
+      throw mismatch("the number of scales", m.schedule.count, phis)
+    }
+  }
+}

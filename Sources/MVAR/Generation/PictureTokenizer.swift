@@ -1,0 +1,101 @@
+import Pictures
+import Torch
+
+/// A tokenizer, ready to turn pictures into tokens and back.
+public actor PictureTokenizer {
+  private let executor: TensorExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  public nonisolated let configuration: TokenizerConfiguration
+  private let tokenizer: Tokenizer
+  private let device: Device
+
+  /// Loads a tokenizer's checkpoint.
+  ///
+  /// - Throws: As ``ImageGenerator/init(model:tokenizer:options:)``.
+  public init(_ path: String, options: ComputeOptions = .init()) async throws {
+    let executor = TensorExecutor(name: "PictureTokenizer")
+    let loaded = try await Loader(executor: executor).load(path, options)
+    self.executor = executor
+    tokenizer = loaded.tokenizer
+    device = loaded.device
+    configuration = loaded.tokenizer.configuration
+  }
+
+  /// The size of the pictures of a schedule, in pixels.
+  public nonisolated func pictureSize(_ schedule: ScaleSchedule) -> (width: Int, height: Int) {
+    let patch = configuration.patchSize
+    return (schedule.final.width * patch, schedule.final.height * patch)
+  }
+
+  /// Pictures of the schedule's size to tokens.
+  ///
+  /// - Throws: ``MVARError`` for pictures of another size.
+  public func tokens(of pictures: [Picture], schedule: ScaleSchedule) throws -> PictureTokens {
+    try computing {
+      let pyramid = try tokenizer.encode(.pixels(pictures, device: device), schedule: schedule)
+      return PictureTokens(
+        schedule: schedule, count: pictures.count,
+        scales: try pyramid.scales.map { try $0.elements(as: Int64.self) })
+    }
+  }
+
+  /// Tokens to pictures.
+  ///
+  /// - Throws: ``MVARError`` for tokens outside the vocabulary.
+  public func pictures(of tokens: PictureTokens) throws -> [Picture] {
+    let pyramid = try pyramid(tokens)
+    return try computing { try (tokenizer.decode(pyramid()) * 0.5 + 0.5).pictures() }
+  }
+
+  /// The pictures after each scale.
+  public func picturesOfEveryScale(of tokens: PictureTokens) throws -> [[Picture]] {
+    let pyramid = try pyramid(tokens)
+    return try computing {
+      try tokenizer.decodeEveryScale(pyramid()).map { try ($0 * 0.5 + 0.5).pictures() }
+    }
+  }
+
+  private func pyramid(_ tokens: PictureTokens) throws -> () throws -> TokenPyramid {
+    let V = configuration.vocabulary
+    for token in tokens.scales.joined() where !(0..<Int64(V)).contains(token) {
+      throw MVARError(
+        .mismatch,
+        "token \(token) is outside this tokenizer's 0...\(V - 1); name the tokenizer that made it")
+    }
+    if case .none(let phis) = configuration.phi, phis != tokens.schedule.count {
+      throw MVARError(
+        .mismatch, "this tokenizer has \(phis) scales, and the tokens \(tokens.schedule.count)")
+    }
+    return {
+      try TokenPyramid(
+        schedule: tokens.schedule,
+        scales: zip(tokens.scales, tokens.schedule.sizes).map {
+          .of($0, shape: [tokens.count, $1.count], device: self.device)
+        })
+    }
+  }
+
+  private func computing<R>(_ body: () throws -> R) throws -> R {
+    try withInferenceMode { try withTorchErrors(body) }
+  }
+}
+
+private actor Loader {
+  private let executor: TensorExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+  init(executor: TensorExecutor) { self.executor = executor }
+
+  func load(_ path: String, _ options: ComputeOptions) throws -> sending (
+    tokenizer: Tokenizer, device: Device
+  ) {
+    let options = try options.resolve()
+    Device.setThreadCount(options.threads)
+    return (
+      try .load(Checkpoint(path), dtype: options.dtype, device: options.device), options.device
+    )
+  }
+}

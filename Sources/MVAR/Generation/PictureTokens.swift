@@ -1,0 +1,77 @@
+import CheckpointFormats
+
+/// The tokens of some pictures, as a file keeps them.
+public struct PictureTokens: Sendable, Equatable {
+  public let schedule: ScaleSchedule
+  /// B
+  public let count: Int
+  /// For each scale, `[B, n_k]` row by row.
+  public let scales: [[Int64]]
+
+  init(schedule: ScaleSchedule, count: Int, scales: [[Int64]]) {
+    self.schedule = schedule
+    self.count = count
+    self.scales = scales
+  }
+
+  /// Reads `tokens.0` … `tokens.K−1`, `[B, n_k]`, of a safetensors file.
+  ///
+  /// - Parameter schedule: Nil to read it off the file's note, or off the counts where all maps are
+  ///   square.
+  /// - Throws: `CheckpointFormatError` or ``MVARError`` naming what does not fit.
+  public init(contentsOf path: String, schedule: ScaleSchedule? = nil) throws {
+    let file = try SafetensorsFile(path)
+    let byName = Dictionary(file.tensors.map { ($0.name, $0) }) { first, _ in first }
+    let stored = (0...).lazy.map { byName["tokens.\($0)"] }.prefix { $0 != nil }.map { $0! }
+    let maps = Array(stored)
+    guard let count = maps.first?.shape.first, count > 0 else {
+      throw MVARError(
+        .checkpoint, "\(path): it has no tensor tokens.0; make one with `mvar tokenize`")
+    }
+    guard maps.allSatisfy({ $0.shape.count == 2 && $0.shape[0] == count && $0.elementType == .int64 })
+    else {
+      throw MVARError(
+        .checkpoint,
+        "\(path): its tokens are of shapes \(maps.map(\.shape)) and should be [B, n] int64 each")
+    }
+    let counts = maps.map { $0.shape[1] }
+    let note = try file.metadata["scales"].map(ScaleSchedule.init(parsing:))
+    let found = try schedule ?? note ?? Self.squares(counts, path)
+    guard found.sizes.map(\.count) == counts else {
+      throw MVARError(
+        .mismatch,
+        "\(path): its maps have \(counts) tokens, which are not the scales \(found); name them with --scales")
+    }
+    let mapping = try MappedFile(path)
+    self.schedule = found
+    self.count = count
+    scales = try maps.map { map in
+      let range = map.contiguousBytes!
+      let bytes = try mapping.bytes(at: range.offset, count: range.count)
+      return (0..<map.elementCount).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self) }
+    }
+  }
+
+  private static func squares(_ counts: [Int], _ path: String) throws(MVARError) -> ScaleSchedule {
+    let sides = counts.map { Int(Double($0).squareRoot().rounded()) }
+    guard zip(sides, counts).allSatisfy({ $0 * $0 == $1 }) else {
+      throw MVARError(
+        .mismatch, "\(path): maps of \(counts) tokens are not all square; name their sizes with --scales")
+    }
+    return try ScaleSchedule(squares: sides)
+  }
+
+  /// Writes `tokens.0` … `tokens.K−1`, `[B, n_k]` int64, with the sizes of the scales as a note.
+  public func write(to path: String) throws {
+    let names = scales.indices.map { "tokens.\($0)" }
+    let tensors = zip(names, schedule.sizes).map {
+      TensorDeclaration(name: $0, elementType: .int64, shape: [count, $1.count])
+    }
+    let writer = try SafetensorsWriter(
+      path, tensors: tensors, metadata: ["scales": schedule.description])
+    for (name, tokens) in zip(names, scales) {
+      try tokens.withUnsafeBytes { try writer.write(tensorNamed: name, bytes: $0) }
+    }
+    try writer.finish()
+  }
+}

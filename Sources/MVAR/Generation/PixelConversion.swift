@@ -1,0 +1,23 @@
+import Pictures
+import Torch
+
+extension Tensor {
+  /// Pictures of one size as a tokenizer reads them, `[B, 3, H, W]` in [−1, 1], float32.
+  static func pixels(_ pictures: [Picture], device: Device) -> Tensor {
+    let (H, W) = (pictures[0].height, pictures[0].width)
+    let bytes = Tensor.of(pictures.flatMap(\.pixels), shape: [pictures.count, H, W, 3])
+    return bytes.to(.float32, device: device).permute(0, 3, 1, 2).contiguous() * (1 / 127.5) - 1
+  }
+
+  /// `[B, 3, H, W]` in [0, 1] as pictures; bytes are ×255 and cut, as in the reference.
+  func pictures() throws -> [Picture] {
+    let (B, _, H, W) = shape4
+    let bytes = try (self * 255).to(.uint8).permute(0, 2, 3, 1).contiguous()
+      .elements(as: UInt8.self)
+    return (0..<B).map { index in
+      let count = H * W * 3
+      return Picture(
+        width: W, height: H, pixels: Array(bytes[index * count..<(index + 1) * count]))
+    }
+  }
+}
