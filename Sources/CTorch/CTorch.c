@@ -43,6 +43,9 @@ static void *open_library(const char *name, const char *const *directories, int 
 
 char *ct_load(const char *const *torch_directories, const char *const *shim_directories, bool cuda,
               const CTorchAPI **api) {
+  // Activations of tens of megabytes are allocated anew at every layer; with small pages the kernel's work on them takes
+  // longer than a group norm. Read by libtorch's allocator at its first use; what the user set stays.
+  setenv("THP_MEM_ALLOC_ENABLE", "1", 0);
   if (!open_library("torch_cpu", torch_directories, RTLD_LAZY | RTLD_GLOBAL)) return strdup(dlerror());
   if (cuda) open_library("torch_cuda", torch_directories, RTLD_LAZY | RTLD_GLOBAL);
   void *shim = open_library("TorchShim", shim_directories, RTLD_LAZY | RTLD_LOCAL);

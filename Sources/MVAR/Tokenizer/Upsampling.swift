@@ -22,14 +22,13 @@ struct Upsampling {
     // At (g, h) of [H + 1, W + 1] stand the sums over rows g−1, g and columns h−1, h.
     let y = x.conv2d(merged, mergedBias, padding: 1).permute(0, 2, 3, 1)
       .reshape(B, H + 1, W + 1, 2, 2, C)
-    let rows = (0..<2).map { row in
-      Tensor.stack(
-        (0..<2).map { column in
-          y.slice(1, row..<row + H).slice(2, column..<column + W)
-            .select(3, row).select(3, column)
-        }, axis: 3)  // [B, H, W, 2, C]
+    let result = Tensor.empty([B, H, 2, W, 2, C], dtype: x.dtype, device: x.device)
+    for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+      let pixels = y.slice(1, row..<row + H).slice(2, column..<column + W)
+      result.select(2, row).select(3, column)
+        .copyInPlace(from: pixels.select(3, row).select(3, column))
     }
-    return Tensor.stack(rows, axis: 2).reshape(B, 2 * H, 2 * W, C).permute(0, 3, 1, 2)
+    return result.reshape(B, 2 * H, 2 * W, C).permute(0, 3, 1, 2)
   }
 
   /// What ``callAsFunction(_:)`` computes, as the reference has it.
