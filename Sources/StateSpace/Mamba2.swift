@@ -25,8 +25,8 @@ public struct Mamba2 {
     heads = inner / Self.headSize
     let channels = inner + 2 * Self.stateSize
     inProj = Linear(p / "in_proj", width, inner + channels + heads, bias: false)
-    convWeight = (p / "conv1d").tensor("weight", channels, 1, Self.convWidth)
-    convBias = (p / "conv1d").tensor("bias", channels)
+    convWeight = (p / "conv1d").tensor("weight", channels, 1, Self.convWidth, dtype: .float32)
+    convBias = (p / "conv1d").tensor("bias", channels, dtype: .float32)
     dtBias = p.tensor("dt_bias", heads, dtype: .float32)
     a = -p.tensor("A_log", heads, dtype: .float32).exp()
     d = p.tensor("D", heads, dtype: .float32)
@@ -48,7 +48,7 @@ public struct Mamba2 {
     let (z, dt) = (parts[0], (parts[2].to(.float32) + dtBias).softplus())
 
     let rows = Tensor.concatenate([state?.conv ?? emptyRows(like: parts[1]), parts[1]], axis: 1)
-    let xBC = convolved(rows).to(.float32).split([inner, N, N], axis: 2)
+    let xBC = convolved(rows.to(.float32)).split([inner, N, N], axis: 2)
     let input = ScanInput(
       x: xBC[0].reshape(B, L, heads, Self.headSize), dt: dt, a: a, b: xBC[1], c: xBC[2])
     let (scanned, ssm) = selectiveScan(input, state: state?.ssm, needsState: keepsState)
@@ -62,7 +62,8 @@ public struct Mamba2 {
 
   /// The causal depthwise convolution and SiLU: `[B, L + 3, channels]` → `[B, L, channels]`.
   ///
-  /// As a sum of shifted rows, which keeps the channels innermost.
+  /// As a sum of shifted rows, which keeps the channels innermost; in float32, which the scan wants
+  /// and which is faster than bfloat16 at this.
   private func convolved(_ rows: Tensor) -> Tensor {
     let L = rows.length(1) - (Self.convWidth - 1)
     let weight = convWeight.select(1, 0)  // [channels, 4]

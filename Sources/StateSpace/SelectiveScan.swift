@@ -51,7 +51,7 @@ public func selectiveScanReference(_ input: ScanInput, state: Tensor? = nil) -> 
 /// - Parameter chunk: Tokens a product; longer ones do more arithmetic, shorter ones more steps.
 /// - Parameter needsState: Whether the state after the last token is of use.
 public func selectiveScan(
-  _ input: ScanInput, state: Tensor? = nil, chunk: Int = 128, needsState: Bool = true
+  _ input: ScanInput, state: Tensor? = nil, chunk: Int = 64, needsState: Bool = true
 ) -> (y: Tensor, state: Tensor?) {
   let L = input.x.length(1)
   var state = state

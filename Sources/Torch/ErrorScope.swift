@@ -23,6 +23,12 @@ public func withTorchErrors<R>(_ body: () throws -> R) throws -> R {
 final class ErrorScope {
   var first: TorchError?
 
+  /// Throws what this thread's scope has met already: the elements of a placeholder mean nothing, and
+  /// there may be fewer of them than the caller counts on.
+  static func rethrow() throws(TorchError) {
+    if let first = current?.first { throw first }
+  }
+
   /// The innermost scope of this thread.
   static var current: ErrorScope? {
     ct_thread_slot().pointee.map { Unmanaged<ErrorScope>.fromOpaque($0).takeUnretainedValue() }

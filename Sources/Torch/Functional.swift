@@ -14,7 +14,8 @@ extension Tensor {
   }
 
   /// `beta · self + alpha · a b` for matrices.
-  public func adding(product a: Tensor, _ b: Tensor, beta: Double = 1, alpha: Double = 1) -> Tensor {
+  public func adding(product a: Tensor, _ b: Tensor, beta: Double = 1, alpha: Double = 1) -> Tensor
+  {
     make("addmm", [self, a, b]) { $0.addmm(handle, a.handle, b.handle, beta, alpha, &$1) }
   }
 

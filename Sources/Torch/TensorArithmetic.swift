@@ -155,6 +155,11 @@ extension Tensor {
     return (values, indices.map(Tensor.init(owning:)) ?? .placeholder())
   }
 
+  /// In each ascending row `self […, V]`, the index of the first element above `values […, n]`.
+  public func insertionIndex(of values: Tensor) -> Tensor {
+    make("searchsorted", [self, values]) { $0.searchsorted(handle, values.handle, &$1) }
+  }
+
   // MARK: Reduction
 
   public func sum(_ axes: Int..., keepingAxes: Bool = false) -> Tensor {

@@ -87,6 +87,7 @@ extension Tensor {
     as type: Element.Type = Element.self
   ) throws(TorchError) -> [Element] {
     let source = dtype == Element.dtype ? self : to(Element.dtype)
+    try ErrorScope.rethrow()
     let count = source.count
     var message: CMessage = nil
     let elements = [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
@@ -100,6 +101,7 @@ extension Tensor {
 
   /// The bytes of the elements, in row-major order.
   public func bytes() throws(TorchError) -> [UInt8] {
+    try ErrorScope.rethrow()
     let size = count * dtype.byteCount
     var message: CMessage = nil
     let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
@@ -112,7 +114,8 @@ extension Tensor {
 
   /// The only element.
   public func item() throws(TorchError) -> Double {
-    try attempt("item", 0.0) { $0.item(handle, &$1) }
+    try ErrorScope.rethrow()
+    return try attempt("item", 0.0) { $0.item(handle, &$1) }
   }
 
   // MARK: Conversion

@@ -7,7 +7,9 @@ public final class TorchArchive {
 
   /// - Throws: ``TorchError`` if the file is no such archive or cannot be read.
   public init(_ path: String) throws(TorchError) {
-    let handle = try attempt("opening the archive", ct_archive?.none) { $0.archive_open(path, &$1) }!
+    let handle = try attempt("opening the archive", ct_archive?.none) {
+      $0.archive_open(path, &$1)
+    }!
     self.handle = handle
     do {
       let count = try attempt("archive_record_count", 0) { $0.archive_record_count(handle, &$1) }

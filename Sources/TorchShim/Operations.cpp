@@ -143,6 +143,8 @@ OP(embedding, (ct_tensor weight, ct_tensor index, ct_tensor *out),
    *out = give(at::embedding(view(weight), view(index))))
 OP(topk, (ct_tensor x, int64_t count, int64_t axis, ct_tensor *values, ct_tensor *indices),
    auto [v, i] = at::topk(view(x), count, axis); *values = give(v); *indices = give(i))
+OP(searchsorted, (ct_tensor x, ct_tensor values, ct_tensor *out),
+   *out = give(at::searchsorted(view(x), view(values), false, true)))
 OP(sort, (ct_tensor x, int64_t axis, bool descending, ct_tensor *values, ct_tensor *indices),
    auto [v, i] = at::sort(view(x), axis, descending); *values = give(v); *indices = give(i))
 

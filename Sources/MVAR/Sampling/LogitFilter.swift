@@ -7,23 +7,25 @@ struct LogitFilter {
 
   /// −∞ for tokens that may not be drawn; first by rank, then by probability.
   ///
+  /// Only as many tokens as rank allows are put in order, which is most of the work.
+  ///
   /// - Parameter logits: `[…, V]`, float32.
-  func callAsFunction(_ logits: Tensor) -> Tensor { byProbability(byRank(logits)) }
-
-  private func byRank(_ logits: Tensor) -> Tensor {
-    guard topK > 0, topK < logits.length(-1) else { return logits }
-    let threshold = logits.largest(topK).values.slice(-1, (topK - 1)..<topK)
-    return logits.filled(where: logits .< threshold, with: -.infinity)
+  func callAsFunction(_ logits: Tensor) -> Tensor {
+    let V = logits.length(-1)
+    let count = topK > 0 ? min(topK, V) : V
+    guard count < V || topP < 1 else { return logits }
+    let ranked = logits.largest(count).values
+    let last = topP < 1 ? leastLikely(ranked) : ranked.slice(-1, (count - 1)..<count)
+    return logits.filled(where: logits .< last, with: -.infinity)
   }
 
-  /// Removes the least likely tokens, as many as together have a probability of 1 − p; never the
-  /// likeliest.
-  private func byProbability(_ logits: Tensor) -> Tensor {
-    guard topP < 1 else { return logits }
-    let V = logits.length(-1)
-    let (sorted, order) = logits.sorted()
-    let removed = sorted.softmax().cumulativeSum(-1) .<= (1 - topP)
-    removed.slice(-1, (V - 1)..<V).fillInPlace(0)
-    return logits.filled(where: removed.scattered(-1, order, removed), with: -.infinity)
+  /// The smallest logit that probability allows: a token stays if those before it have less than p.
+  ///
+  /// The reference adds up from the other end and removes what has 1 − p or less together.
+  private func leastLikely(_ ranked: Tensor) -> Tensor {
+    let probabilities = ranked.softmax()
+    let before = probabilities.cumulativeSum(-1) - probabilities
+    let kept = (before .< topP).sum(-1, keepingAxes: true)
+    return ranked.gathered(-1, (kept - 1).to(.int64))
   }
 }

@@ -23,13 +23,13 @@ struct TokenDraw {
   /// - Parameter logits: `[B, n, V]`; −∞ is never drawn.
   /// - Returns: `[B, n]` int64
   func tokens(_ logits: Tensor, scale: Int) -> Tensor {
-    let (_, n, V) = logits.shape3
+    let (B, n, V) = logits.shape3
     // In float64: a sum of 4096 probabilities in float32 is uncertain in its 7th digit.
-    let cumulative = logits.to(.float64).softmax().cumulativeSum(-1)
+    let cumulative = logits.softmax().to(.float64).cumulativeSum(-1)
     let total = cumulative.slice(-1, (V - 1)..<V)
     let threshold = uniforms(n, 1, .token, scale).to(.float64) * total
     // Uniform numbers are below 1, so that the threshold stays below the total.
-    return (cumulative .<= threshold).sum(-1)
+    return cumulative.insertionIndex(of: threshold).reshape(B, n)
   }
 
   /// Weights of all codes at each place, by Gumbel softmax (`gumbel_softmax_with_rng`).
