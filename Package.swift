@@ -15,7 +15,6 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
   ],
   targets: [
@@ -51,6 +50,9 @@ let package = Package(
     .systemLibrary(
       name: "CPicturesEXIF", pkgConfig: "libexif",
       providers: [.apt(["libexif-dev"]), .brew(["libexif"])]),
+    .systemLibrary(
+      name: "CDigest", pkgConfig: "libcrypto",
+      providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -58,20 +60,22 @@ let package = Package(
       name: "MVAR",
       dependencies: [
         "Torch", "StateSpace", "CheckpointFormats", "ClassNames", "Pictures",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "CDigest",
       ]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames",
+        "MVAR", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
+    .testTarget(
+      name: "MVARCommandTests",
+      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),

@@ -13,12 +13,18 @@ public struct ScaleSchedule: Sendable, Hashable {
 
   public let sizes: [Size]
 
-  /// - Throws: ``MVARError`` for an empty schedule or sizes below 1.
+  /// The longest side of a map; the largest published one is 32.
+  private static let longest = 4096
+
+  /// - Throws: ``MVARError`` for an empty schedule, and for sides below 1 or above 4096.
   public init(_ sizes: [Size]) throws(MVARError) {
-    guard !sizes.isEmpty, sizes.allSatisfy({ $0.height > 0 && $0.width > 0 }) else {
+    let sides = 1...Self.longest
+    guard !sizes.isEmpty,
+      sizes.allSatisfy({ sides.contains($0.height) && sides.contains($0.width) })
+    else {
       throw MVARError.invalidValue(
         "scales", "\(sizes.map { "\($0.height)x\($0.width)" }.joined(separator: ","))",
-        mend: "name sizes of 1 or more, coarse to fine, such as 1,2,3,4")
+        mend: "name sizes from 1 to \(Self.longest), coarse to fine, such as 1,2,3,4")
     }
     self.sizes = sizes
   }
@@ -32,8 +38,10 @@ public struct ScaleSchedule: Sendable, Hashable {
   public init(parsing text: String) throws(MVARError) {
     var sizes: [Size] = []
     for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-      let lengths = part.split(separator: "x").map { Int($0.filter { $0 != " " }) }
-      guard let height = lengths.first ?? nil, let width = lengths.last ?? nil, lengths.count <= 2 else {
+      let lengths = part.split(separator: "x", omittingEmptySubsequences: false)
+        .map { Int($0.split(separator: " ").joined(separator: " ")) }
+      guard let height = lengths.first ?? nil, let width = lengths.last ?? nil, lengths.count <= 2
+      else {
         throw MVARError.invalidValue(
           "scales", text, mend: "write sizes with commas, such as 1,2,3,4 or 1x1,2x3")
       }

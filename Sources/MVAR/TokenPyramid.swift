@@ -17,6 +17,9 @@ public struct TokenPyramid {
         "token maps of shapes \(scales.map(\.shape)) do not fit the scales \(schedule); "
           + "name the scales that the tokens were made with")
     }
+    if let other = scales.first(where: { $0.dtype != .int64 }) {
+      throw MVARError(.mismatch, "tokens are \(other.dtype) and should be int64")
+    }
     self.schedule = schedule
     self.scales = scales
   }

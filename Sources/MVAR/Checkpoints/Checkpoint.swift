@@ -67,7 +67,8 @@ public struct Checkpoint {
         for prefix in ["", "module."] {
           let tensors = Self.tensors(group.tensors, under: prefix)
           if role.signature.isSubset(of: tensors.map(\.name)) {
-            parts[role] = (group.path + (group.path.isEmpty ? prefix : "." + prefix), tensors)
+            let path = [group.path, String(prefix.dropLast())].filter { !$0.isEmpty }
+            parts[role] = (path.joined(separator: "."), tensors)
           }
         }
       }
@@ -90,7 +91,8 @@ public struct Checkpoint {
     guard let part = parts[role] else {
       let other = parts.keys.first.map { "it is a \($0.rawValue)" } ?? Self.contents(tensors)
       throw MVARError(
-        .checkpoint, "\(file): no \(role.rawValue) in this checkpoint (\(other)); name another file")
+        .checkpoint, "\(file): no \(role.rawValue) in this checkpoint (\(other)); name another file"
+      )
     }
     return CheckpointSource(file: file, tensors: part.tensors)
   }

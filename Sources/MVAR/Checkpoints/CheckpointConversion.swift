@@ -15,7 +15,7 @@ extension Checkpoint {
     to path: String, role: Role? = nil, dtype: DType? = nil,
     progress: (Int, Int) throws -> Void = { _, _ in }
   ) throws {
-    try LibTorch.load(cuda: false)
+    try LibTorch.load()
     let chosen = try tensors(of: role)
     let source = CheckpointSource(file: file, tensors: chosen)
     let byName = Dictionary(chosen.map { ($0.name, $0) }) { first, _ in first }

@@ -1,5 +1,5 @@
+import CDigest
 import CheckpointFormats
-import Crypto
 
 extension Checkpoint {
   /// SHA-256 of the file, in hexadecimal; of several shards, of their bytes in the order of their
@@ -7,22 +7,40 @@ extension Checkpoint {
   ///
   /// - Throws: `CheckpointFormatError` where a file cannot be read.
   public static func digest(_ path: String) throws -> String {
-    var hash = SHA256()
-    let files =
-      try CheckpointFormat(ofFile: path) == .safetensorsIndex
-      ? SafetensorsIndex(path).shards : [path]
+    let isIndex = try CheckpointFormat(ofFile: path) == .safetensorsIndex
+    let files = isIndex ? try SafetensorsIndex(path).shards : [path]
+    let hash = SHA256()
     for file in files {
       let mapping = try MappedFile(file)
       let step = 16 << 20
       for start in stride(from: 0, to: mapping.count, by: step) {
         let count = min(step, mapping.count - start)
-        hash.update(bufferPointer: try mapping.bytes(at: start, count: count))
+        hash.update(try mapping.bytes(at: start, count: count))
         mapping.release(at: start, count: count)
       }
     }
-    return hash.finalize().map { byte in
+    return hash.hexadecimal()
+  }
+}
+
+/// SHA-256 by OpenSSL, piece by piece.
+private final class SHA256 {
+  private let context = EVP_MD_CTX_new()
+
+  init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
+
+  deinit { EVP_MD_CTX_free(context) }
+
+  func update(_ bytes: UnsafeRawBufferPointer) {
+    EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
+  }
+
+  func hexadecimal() -> String {
+    var digest = [UInt8](repeating: 0, count: 32)
+    EVP_DigestFinal_ex(context, &digest, nil)
+    return digest.map { byte in
       let text = String(byte, radix: 16)
-      return text.count == 1 ? "0" + text : text
+      return byte < 16 ? "0" + text : text
     }.joined()
   }
 }

@@ -12,7 +12,8 @@ public final class CheckpointSource: ParameterSource {
 
   public init(file: String, tensors: [StoredTensor]) {
     self.file = file
-    self.tensors = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    self.tensors = Dictionary(
+      tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     names = tensors.map(\.name)
   }
 
@@ -30,7 +31,9 @@ public final class CheckpointSource: ParameterSource {
     let storage = stored.storage
     let size = stored.elementType.byteCount
     defer {
-      if let range = stored.contiguousBytes { mapping.release(at: range.offset, count: range.count) }
+      if let range = stored.contiguousBytes {
+        mapping.release(at: range.offset, count: range.count)
+      }
     }
     let skipped = stored.storageOffset * size
     var bytes = try mapping.bytes(

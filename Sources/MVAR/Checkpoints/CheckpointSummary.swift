@@ -46,7 +46,7 @@ public struct CheckpointSummary: Sendable, Codable, Equatable {
 
   /// - Throws: ``MVARError`` where a part's tensors make no sense.
   public init(_ checkpoint: Checkpoint) throws {
-    try LibTorch.load(cuda: false)
+    try LibTorch.load()
     file = checkpoint.file
     tensors = checkpoint.tensors.count
     let files = Set(checkpoint.tensors.map(\.storage.file))
@@ -67,22 +67,11 @@ public struct CheckpointSummary: Sendable, Codable, Equatable {
     var part = Part(
       kind: role.rawValue, place: place, parameters: sizes.values.reduce(0, +),
       dtypes: sizes.sorted { $0.value > $1.value }.map(\.key))
-    let parameters = Parameters(try checkpoint.source(role), dtype: .float32, device: .cpu)
     switch role {
-    case .transformer: part.describe(try transformer(parameters, checkpoint.file))
-    case .tokenizer: part.describe(TokenizerConfiguration(parameters))
+    case .transformer: part.describe(try checkpoint.transformerConfiguration())
+    case .tokenizer: part.describe(try checkpoint.tokenizerConfiguration())
     }
     return part
-  }
-
-  private static func transformer(_ p: Parameters, _ file: String) throws
-    -> TransformerConfiguration
-  {
-    do { return try withTorchErrors { try TransformerConfiguration(p) } } catch let error
-      as MVARError
-    {
-      throw MVARError(error.kind, "\(file): \(error.description)")
-    }
   }
 }
 

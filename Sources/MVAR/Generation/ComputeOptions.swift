@@ -29,6 +29,14 @@ public struct ComputeOptions: Sendable, Hashable {
     self.threads = threads
   }
 
+  /// Opens libtorch and checks that the device is there, before anything large is read.
+  ///
+  /// libtorch is opened once: called first, this also decides whether its CUDA half is opened, which
+  /// takes time and which work on the CPU does without.
+  ///
+  /// - Throws: ``MVARError`` for a GPU that is not there or no threads, `TorchError` if libtorch is not.
+  public func prepare() throws { _ = try resolve() }
+
   /// What the options mean on this machine.
   struct Resolved: Sendable {
     let dtype: DType
@@ -36,7 +44,7 @@ public struct ComputeOptions: Sendable, Hashable {
     let threads: Int
   }
 
-  /// - Throws: ``MVARError`` for a GPU that is not there, ``TorchError`` if libtorch is not.
+  /// - Throws: As ``prepare()``.
   func resolve() throws -> Resolved {
     try LibTorch.load(cuda: place != .cpu && LibTorch.hasNVIDIADriver)
     let device = try resolvedDevice()

@@ -118,63 +118,21 @@ public actor ImageGenerator {
     }
   }
 
+  /// Returns once the scale that is being drawn is finished. A program that ends after a cancellation
+  /// waits for it, so that no work is torn apart.
+  public func drain() {}
+
   private func computing<R>(_ body: () throws -> R) throws -> R {
     try withInferenceMode { try withTorchErrors(body) }
   }
 
-  private func validate(_ requests: [ImageRequest], _ settings: SamplingSettings) throws(MVARError) {
+  private func validate(_ requests: [ImageRequest], _ settings: SamplingSettings) throws(MVARError)
+  {
     try settings.validate()
     let classes = configuration.classes
     for request in requests where !(0..<classes).contains(request.label) {
       throw MVARError.invalidValue(
         "class", "\(request.label)", mend: "this model has classes 0...\(classes - 1)")
-    }
-  }
-}
-
-/// Loads on the thread that will compute, so that its pool of threads is the one that is used.
-private actor ModelLoader {
-  private let executor: TensorExecutor
-  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
-
-  init(executor: TensorExecutor) { self.executor = executor }
-
-  struct Loaded {
-    let transformer: Transformer
-    let tokenizer: Tokenizer
-    let options: ComputeOptions.Resolved
-  }
-
-  func load(model: String, tokenizer: String, options: ComputeOptions) throws -> sending Loaded {
-    let options = try options.resolve()
-    Device.setThreadCount(options.threads)
-    let modelFile = try Checkpoint(model)
-    let tokenizerFile = tokenizer == model ? modelFile : try Checkpoint(tokenizer)
-    let loaded = Loaded(
-      transformer: try .load(modelFile, dtype: options.dtype, device: options.device),
-      tokenizer: try .load(
-        tokenizerFile, dtype: options.dtype, device: options.device, encodes: false),
-      options: options)
-    try Self.check(loaded, model, tokenizer)
-    return loaded
-  }
-
-  private static func check(_ loaded: Loaded, _ model: String, _ tokenizer: String)
-    throws(MVARError)
-  {
-    let (m, t) = (loaded.transformer.configuration, loaded.tokenizer.configuration)
-    func mismatch(_ what: String, _ ours: Any, _ theirs: Any) -> MVARError {
-      MVARError(
-        .mismatch,
-        "\(model) and \(tokenizer) do not belong together: \(what) is \(ours) in the model and "
-          + "\(theirs) in the tokenizer; name the tokenizer that the model was trained with")
-    }
-    if m.vocabulary != t.vocabulary { throw mismatch("the vocabulary", m.vocabulary, t.vocabulary) }
-    if m.codeChannels != t.codeChannels {
-      throw mismatch("the length of a code", m.codeChannels, t.codeChannels)
-    }
-    if case .none(let phis) = t.phi, phis != m.schedule.count {
-      throw mismatch("the number of scales", m.schedule.count, phis)
     }
   }
 }

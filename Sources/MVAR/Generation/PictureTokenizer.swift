@@ -89,9 +89,11 @@ private actor Loader {
 
   init(executor: TensorExecutor) { self.executor = executor }
 
-  func load(_ path: String, _ options: ComputeOptions) throws -> sending (
-    tokenizer: Tokenizer, device: Device
-  ) {
+  func load(_ path: String, _ options: ComputeOptions) throws
+    -> sending (
+      tokenizer: Tokenizer, device: Device
+    )
+  {
     let options = try options.resolve()
     Device.setThreadCount(options.threads)
     return (

@@ -28,7 +28,8 @@ public struct PictureTokens: Sendable, Equatable {
       throw MVARError(
         .checkpoint, "\(path): it has no tensor tokens.0; make one with `mvar tokenize`")
     }
-    guard maps.allSatisfy({ $0.shape.count == 2 && $0.shape[0] == count && $0.elementType == .int64 })
+    guard
+      maps.allSatisfy({ $0.shape.count == 2 && $0.shape[0] == count && $0.elementType == .int64 })
     else {
       throw MVARError(
         .checkpoint,
@@ -40,7 +41,8 @@ public struct PictureTokens: Sendable, Equatable {
     guard found.sizes.map(\.count) == counts else {
       throw MVARError(
         .mismatch,
-        "\(path): its maps have \(counts) tokens, which are not the scales \(found); name them with --scales")
+        "\(path): its maps have \(counts) tokens, which are not the scales \(found); name them with --scales"
+      )
     }
     let mapping = try MappedFile(path)
     self.schedule = found
@@ -48,7 +50,9 @@ public struct PictureTokens: Sendable, Equatable {
     scales = try maps.map { map in
       let range = map.contiguousBytes!
       let bytes = try mapping.bytes(at: range.offset, count: range.count)
-      return (0..<map.elementCount).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self) }
+      return (0..<map.elementCount).map {
+        bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self)
+      }
     }
   }
 
@@ -56,7 +60,8 @@ public struct PictureTokens: Sendable, Equatable {
     let sides = counts.map { Int(Double($0).squareRoot().rounded()) }
     guard zip(sides, counts).allSatisfy({ $0 * $0 == $1 }) else {
       throw MVARError(
-        .mismatch, "\(path): maps of \(counts) tokens are not all square; name their sizes with --scales")
+        .mismatch,
+        "\(path): maps of \(counts) tokens are not all square; name their sizes with --scales")
     }
     return try ScaleSchedule(squares: sides)
   }
@@ -73,5 +78,30 @@ public struct PictureTokens: Sendable, Equatable {
       try tokens.withUnsafeBytes { try writer.write(tensorNamed: name, bytes: $0) }
     }
     try writer.finish()
+  }
+}
+
+extension PictureTokens {
+  /// All pictures of several in a row.
+  ///
+  /// - Throws: ``MVARError`` if there are none, or their schedules differ.
+  public init(joining parts: [PictureTokens]) throws(MVARError) {
+    guard let first = parts.first, parts.allSatisfy({ $0.schedule == first.schedule }) else {
+      throw MVARError(.mismatch, "tokens of different scales, or of no pictures, make no batch")
+    }
+    self.init(
+      schedule: first.schedule, count: parts.reduce(0) { $0 + $1.count },
+      scales: first.scales.indices.map { k in parts.flatMap { $0.scales[k] } })
+  }
+
+  /// Some of the pictures.
+  ///
+  /// Traps unless they are among the ``count`` that there are.
+  public subscript(pictures: Range<Int>) -> PictureTokens {
+    PictureTokens(
+      schedule: schedule, count: pictures.count,
+      scales: zip(scales, schedule.sizes).map { tokens, size in
+        Array(tokens[pictures.lowerBound * size.count..<pictures.upperBound * size.count])
+      })
   }
 }

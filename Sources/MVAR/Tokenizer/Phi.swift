@@ -25,7 +25,8 @@ struct Phi {
 
   /// φ of a scale, on `h [B, Cvae, H, W]`.
   func callAsFunction(_ h: Tensor, scale: Int, of count: Int) -> Tensor {
-    let (weight, bias) = convolutions[Self.index(scale: scale, of: count, among: convolutions.count)]
+    let (weight, bias) = convolutions[
+      Self.index(scale: scale, of: count, among: convolutions.count)]
     return h * (1 - Self.ratio) + h.conv2d(weight, bias, padding: 1) * Self.ratio
   }
 

@@ -53,20 +53,25 @@ public struct TransformerConfiguration: Sendable, Hashable {
   init(_ p: Parameters) throws {
     func shape(_ name: String, rank: Int) throws(MVARError) -> [Int] {
       guard let shape = p.shape(of: name), shape.count == rank else {
-        throw MVARError(.checkpoint, "missing or misshapen: \(name), which every M-VAR and VAR model has")
+        throw MVARError(
+          .checkpoint, "missing or misshapen: \(name), which every M-VAR and VAR model has")
       }
       return shape
     }
     let embedding = try shape("word_embed.weight", rank: 2)
     (width, codeChannels) = (embedding[0], embedding[1])
-    guard width % Self.headSize == 0 else {
+    guard width > 0, width % Self.headSize == 0 else {
       throw MVARError(.checkpoint, "its width of \(width) is no multiple of \(Self.headSize)")
     }
     classes = try shape("class_emb.weight", rank: 2)[0] - 1
     vocabulary = try shape("head.weight", rank: 2)[0]
     hidden = try shape("blocks.0.ffn.fc1.weight", rank: 2)[0]
-    depth = (0...).prefix { p.has("blocks.\($0).attn.mat_qkv.weight") }.count
-    kind = p.has("blocks.0.mamba.in_proj.weight") ? .mvar : .var
+    // By two names each, so that one tensor that is missing is reported as such.
+    func has(_ block: Int, _ names: String...) -> Bool {
+      names.contains { p.has("blocks.\(block).\($0)") }
+    }
+    depth = (0...).prefix { has($0, "attn.mat_qkv.weight", "attn.proj.weight") }.count
+    kind = has(0, "mamba.in_proj.weight", "mamba.out_proj.weight") ? .mvar : .var
     attentionNorm = p.has("blocks.0.attn.scale_mul_1H11") ? .l2 : .scaled
     sharedAdaLN = p.has("blocks.0.ada_gss")
     schedule = try Self.schedule(p, tokens: try shape("lvl_1L", rank: 2)[1])
@@ -77,7 +82,8 @@ public struct TransformerConfiguration: Sendable, Hashable {
     guard zip(levels, levels.dropFirst()).allSatisfy({ $1 - $0 == 0 || $1 - $0 == 1 }) else {
       throw MVARError(.checkpoint, "lvl_1L does not count its scales upwards")
     }
-    let counts = Dictionary(grouping: levels, by: { $0 }).sorted { $0.key < $1.key }.map(\.value.count)
+    let counts = Dictionary(grouping: levels, by: { $0 }).sorted { $0.key < $1.key }.map(
+      \.value.count)
     let sides = counts.map { Int(Double($0).squareRoot().rounded()) }
     guard zip(sides, counts).allSatisfy({ $0 * $0 == $1 }) else {
       throw MVARError(.checkpoint, "its scales have \(counts) tokens, which are not all squares")

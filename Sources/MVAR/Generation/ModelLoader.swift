@@ -1,0 +1,69 @@
+import Torch
+
+/// Loads a model and its tokenizer on the thread that will compute, so that its pool of threads is
+/// the one that is used.
+actor ModelLoader {
+  private let executor: TensorExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+  init(executor: TensorExecutor) { self.executor = executor }
+
+  struct Loaded {
+    let transformer: Transformer
+    /// Without its encoder.
+    let tokenizer: Tokenizer
+    let options: ComputeOptions.Resolved
+  }
+
+  /// The weights of two files, which may be one.
+  func load(model: String, tokenizer: String, options: ComputeOptions) throws -> sending Loaded {
+    let options = try options.resolve()
+    Device.setThreadCount(options.threads)
+    let modelFile = try Checkpoint(model)
+    let tokenizerFile = tokenizer == model ? modelFile : try Checkpoint(tokenizer)
+    try Self.checkFit(modelFile, tokenizerFile)
+    return Loaded(
+      transformer: try .load(modelFile, dtype: options.dtype, device: options.device),
+      tokenizer: try .load(
+        tokenizerFile, dtype: options.dtype, device: options.device, encodes: false),
+      options: options)
+  }
+
+  /// Random weights for a model and the published tokenizer.
+  func random(
+    _ configuration: TransformerConfiguration, seed: UInt64, options: ComputeOptions
+  ) throws -> sending Loaded {
+    let options = try options.resolve()
+    Device.setThreadCount(options.threads)
+    let parameters = Parameters(
+      RandomSource(seed: seed), dtype: options.dtype, device: options.device)
+    return try withInferenceMode {
+      try withTorchErrors {
+        let loaded = Loaded(
+          transformer: try Transformer(parameters, configuration: configuration),
+          tokenizer: Tokenizer(parameters / "tokenizer", encodes: false), options: options)
+        try parameters.finish()
+        return loaded
+      }
+    }
+  }
+
+  /// Compares what the headers tell, before anything large is read.
+  private static func checkFit(_ model: Checkpoint, _ tokenizer: Checkpoint) throws {
+    let (m, t) = (try model.transformerConfiguration(), try tokenizer.tokenizerConfiguration())
+    func mismatch(_ what: String, _ ours: Int, _ theirs: Int) -> MVARError {
+      MVARError(
+        .mismatch,
+        "\(model.file) and \(tokenizer.file) do not belong together: \(what) is \(ours) in the "
+          + "model and \(theirs) in the tokenizer; name the tokenizer that the model was trained with"
+      )
+    }
+    if m.vocabulary != t.vocabulary { throw mismatch("the vocabulary", m.vocabulary, t.vocabulary) }
+    if m.codeChannels != t.codeChannels {
+      throw mismatch("the length of a code", m.codeChannels, t.codeChannels)
+    }
+    if case .none(let phis) = t.phi, phis != m.schedule.count {
+      throw mismatch("the number of scales", m.schedule.count, phis)
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import Torch
+
+/// Measures how long generating takes.
+///
+///     let benchmark = try await SamplingBenchmark(.init(kind: .mvar, depth: 16))
+///     let first = try await benchmark.measure(batch: 1)
+public actor SamplingBenchmark {
+  /// One run over one batch.
+  public struct Measurement: Sendable, Hashable, Codable {
+    /// Seconds in the transformer and the drawing of tokens, for the batch.
+    public let transformer: Double
+    /// Seconds in the tokenizer's decoder, for the batch.
+    public let decoder: Double
+    /// The mean of the pixels in [0, 1]; not a number if anything on the way was not.
+    public let mean: Double
+
+    /// Seconds for the batch.
+    public var total: Double { transformer + decoder }
+  }
+
+  private let executor: TensorExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  public nonisolated let configuration: TransformerConfiguration
+  public nonisolated let dtype: DType
+  public nonisolated let device: Device
+  public nonisolated let threads: Int
+  private let transformer: Transformer
+  private let tokenizer: Tokenizer
+
+  /// Random weights of a model's shape, with a tokenizer of the published shape.
+  ///
+  /// - Throws: As ``ImageGenerator/init(model:tokenizer:options:)``.
+  public init(
+    _ configuration: TransformerConfiguration, seed: UInt64 = 1, options: ComputeOptions = .init()
+  ) async throws {
+    let executor = TensorExecutor(name: "SamplingBenchmark")
+    let loader = ModelLoader(executor: executor)
+    self.init(executor, try await loader.random(configuration, seed: seed, options: options))
+  }
+
+  /// The weights of two files.
+  ///
+  /// - Throws: As ``ImageGenerator/init(model:tokenizer:options:)``.
+  public init(model: String, tokenizer: String, options: ComputeOptions = .init()) async throws {
+    let executor = TensorExecutor(name: "SamplingBenchmark")
+    let loader = ModelLoader(executor: executor)
+    self.init(
+      executor, try await loader.load(model: model, tokenizer: tokenizer, options: options))
+  }
+
+  private init(_ executor: TensorExecutor, _ loaded: sending ModelLoader.Loaded) {
+    self.executor = executor
+    transformer = loaded.transformer
+    tokenizer = loaded.tokenizer
+    configuration = loaded.transformer.configuration
+    dtype = loaded.options.dtype
+    device = loaded.options.device
+    threads = loaded.options.threads
+  }
+
+  /// Generates one batch and keeps nothing but the time it took.
+  ///
+  /// - Throws: `TorchError` if memory runs out, `CancellationError` at the next scale once the task is
+  ///   cancelled.
+  public func measure(
+    batch: Int, settings: SamplingSettings = .init(), seed: UInt64 = 1
+  ) throws -> Measurement {
+    try settings.validate()
+    guard batch > 0 else {
+      throw MVARError.invalidValue("batch", "\(batch)", mend: "use 1 or more")
+    }
+    return try withInferenceMode {
+      try withTorchErrors {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let fHat = try draw(batch, settings, seed)
+        let drawn = clock.now
+        let mean = try (tokenizer.decode(fHat: fHat) * 0.5 + 0.5).reshape(-1).mean(0).item()
+        return Measurement(
+          transformer: start.duration(to: drawn).seconds,
+          decoder: drawn.duration(to: clock.now).seconds, mean: mean)
+      }
+    }
+  }
+
+  /// f̂ of the last scale, finished.
+  private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws -> Tensor {
+    let sampler = Sampler(
+      transformer: transformer, tokenizer: tokenizer,
+      labels: (0..<batch).map { $0 * 37 % configuration.classes },
+      seeds: (0..<batch).map { seed &+ UInt64($0) }, settings: settings, device: device)
+    var last: Tensor?
+    for scale in sampler {
+      try Task.checkCancellation()
+      last = scale.fHat
+    }
+    // A GPU works on its own: its last result tells when it is done.
+    _ = try last!.reshape(-1).mean(0).item()
+    return last!
+  }
+}
+
+extension Duration {
+  fileprivate var seconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+  }
+}
