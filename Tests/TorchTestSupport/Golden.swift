@@ -51,4 +51,3 @@ public struct Golden: Sendable, CustomStringConvertible {
     try tensor("image.uint8").to(.float32) * (1 / 127.5) - 1
   }
 }
-
