@@ -1,0 +1,91 @@
+import ArgumentParser
+import MVAR
+
+struct BenchCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench",
+    abstract: "Measures how long generating takes.",
+    discussion: """
+      Uses random weights of the published shape, or those that
+      Benchmarks/pytorch/make_random_checkpoint.py wrote, so that both programs compute the same.
+
+        mvar bench --depth 16 --threads 2 --dtype bfloat16
+        mvar bench --weights /tmp/weights --json result.json
+      """)
+
+  enum Model: String, CaseIterable, ExpressibleByArgument {
+    case mvar, `var`
+
+    var kind: TransformerConfiguration.Kind { self == .mvar ? .mvar : .var }
+  }
+
+  @Option(help: "The kind of transformer.")
+  var model = Model.mvar
+
+  @Option(parsing: .unconditional, help: "Its blocks; it is 64 times as wide.")
+  var depth = 16
+
+  @Option(parsing: .unconditional, help: "The side of the pictures in pixels: 256 or 512.")
+  var imageSize = 256
+
+  @Option(parsing: .unconditional, help: "Pictures drawn at once.")
+  var batch = 1
+
+  @Option(
+    name: .customLong("repeat"), parsing: .unconditional,
+    help: "Measured runs after one to warm up; the median is reported.")
+  var runs = 3
+
+  @Option(help: "A folder with mvar_d16.pth and vae_ch160v4096z32.pth, say.")
+  var weights: String?
+
+  @Option(
+    defaultAsFlag: "-", parsing: .next,
+    help: "Write a record to this file, or to standard output without one.")
+  var json: String?
+
+  @OptionGroup var compute: ComputeFlags
+
+  func validate() throws {
+    for (value, name) in [(depth, "depth"), (batch, "batch"), (runs, "repeat")] {
+      try checkPositive(value, name)
+    }
+    guard imageSize == 256 || imageSize == 512 else {
+      throw ValidationError("image-size is \(imageSize); use 256 or 512")
+    }
+  }
+
+  func run() async throws {
+    if let json, json != "-" { try Files.checkWritable(json) }
+    let benchmark = try await prepared()
+    _ = try await benchmark.measure(batch: batch)
+    var measured: [SamplingBenchmark.Measurement] = []
+    for _ in 0..<runs { measured.append(try await benchmark.measure(batch: batch)) }
+    guard measured.allSatisfy({ $0.mean.isFinite }) else {
+      throw CommandError("the result holds numbers that are not finite; use another --dtype")
+    }
+    let report = BenchReport(self, benchmark, measured)
+    if json != "-" { try StandardStreams.writeOutput(report.text) }
+    if let json { try Record.write(report, to: json) }
+  }
+
+  private var schedule: ScaleSchedule { imageSize == 256 ? .px256 : .px512 }
+
+  private func prepared() async throws -> SamplingBenchmark {
+    guard let weights else {
+      let configuration = TransformerConfiguration(
+        kind: model.kind, depth: depth, schedule: schedule)
+      return try await SamplingBenchmark(configuration, options: compute.options)
+    }
+    let file = Files.join(weights, "\(model.rawValue)_d\(depth).pth")
+    let benchmark = try await SamplingBenchmark(
+      model: file, tokenizer: Files.join(weights, ModelFiles.tokenizerNames[0]),
+      options: compute.options)
+    guard benchmark.configuration.schedule == schedule else {
+      throw CommandError(
+        "\(file) is for the scales \(benchmark.configuration.schedule), not for \(imageSize) pixels; "
+          + "use another --image-size")
+    }
+    return benchmark
+  }
+}

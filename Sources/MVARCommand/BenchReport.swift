@@ -1,0 +1,96 @@
+import Foundation
+import MVAR
+import Torch
+
+/// A benchmark's result, with the names that `Benchmarks/pytorch/bench.py` uses.
+struct BenchReport: Encodable {
+  struct Settings: Encodable {
+    let model: String
+    let depth: Int
+    let imageSize: Int
+    let batch: Int
+    let dtype: String
+    let device: String
+    let threads: Int
+    let `repeat`: Int
+    let weights: String?
+  }
+
+  /// Seconds an image.
+  struct Seconds: Encodable {
+    let transformer: Double
+    let decoder: Double
+    let total: Double
+  }
+
+  let program = "swift-mvar"
+  let torch: String
+  let settings: Settings
+  let secondsPerImage: Seconds
+  let runs: [Seconds]
+  let meanOfResult: Double
+  let peakRSSBytes: Int
+
+  private enum CodingKeys: String, CodingKey {
+    case program, torch, settings, runs
+    case secondsPerImage = "seconds_per_image"
+    case meanOfResult = "mean_of_result"
+    case peakRSSBytes = "peak_rss_bytes"
+  }
+
+  init(
+    _ command: BenchCommand, _ benchmark: SamplingBenchmark,
+    _ measured: [SamplingBenchmark.Measurement]
+  ) {
+    let images = Double(command.batch)
+    torch = LibTorch.version
+    settings = Settings(
+      model: command.model.rawValue, depth: command.depth, imageSize: command.imageSize,
+      batch: command.batch, dtype: benchmark.dtype.description,
+      device: benchmark.device.description, threads: benchmark.threads, repeat: command.runs,
+      weights: command.weights)
+    runs = measured.map {
+      Seconds(
+        transformer: $0.transformer / images, decoder: $0.decoder / images,
+        total: $0.total / images)
+    }
+    secondsPerImage = Seconds(
+      transformer: median(runs.map(\.transformer)), decoder: median(runs.map(\.decoder)),
+      total: median(runs.map(\.total)))
+    meanOfResult = measured.last!.mean
+    peakRSSBytes = Self.peakMemory()
+  }
+
+  /// For people.
+  var text: String {
+    let s = settings
+    let how = "\(s.model) d\(s.depth), \(s.imageSize) px, batch \(s.batch), \(s.dtype)"
+    let place = s.device == "cpu" ? "\(s.threads) threads" : s.device
+    let rows = [
+      ("transformer", secondsPerImage.transformer), ("decoder", secondsPerImage.decoder),
+      ("total", secondsPerImage.total),
+    ].map { name, seconds in
+      name + String(repeating: " ", count: 13 - name.count)
+        + "\(Quantity.rounded(seconds, 4)) s an image (median of \(s.repeat))"
+    }
+    let memory = "peak memory  \(Quantity.rounded(Double(peakRSSBytes) / 0x1p30, 2)) GiB"
+    return (["\(how); libtorch \(torch); \(place)"] + rows + [memory]).joined(separator: "\n")
+  }
+
+  private static func peakMemory() -> Int {
+    var usage = rusage()
+    #if os(Linux)
+      getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+      return usage.ru_maxrss * 1024
+    #else
+      getrusage(RUSAGE_SELF, &usage)
+      return usage.ru_maxrss
+    #endif
+  }
+}
+
+private func median(_ values: [Double]) -> Double {
+  let sorted = values.sorted()
+  let middle = sorted.count / 2
+  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}

@@ -1,0 +1,23 @@
+/// What a command tells its user.
+struct Console {
+  /// Whether to keep everything but results and errors to itself.
+  let isQuiet: Bool
+  /// Whether standard output belongs to a machine-readable record.
+  var outputIsRecord = false
+
+  /// A result that a person reads.
+  func result(_ text: String) throws {
+    if !isQuiet, !outputIsRecord { try StandardStreams.writeOutput(text) }
+  }
+
+  /// What was asked for and nothing else, such as a record.
+  func record(_ text: String) throws { try StandardStreams.writeOutput(text) }
+
+  /// What a person may want to know.
+  func note(_ text: String) {
+    if !isQuiet { StandardStreams.writeError("mvar: \(text)") }
+  }
+
+  /// Progress of `total` steps.
+  func progress(_ total: Int) -> Progress { Progress(total: total, isQuiet: isQuiet) }
+}

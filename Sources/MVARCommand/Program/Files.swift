@@ -1,0 +1,106 @@
+import Foundation
+import Pictures
+
+/// Checks made before long work, so that it does not end with a result that cannot be kept.
+enum Files {
+  /// - Throws: ``CommandError`` if no file can be made or replaced at `path`.
+  static func checkWritable(_ path: String) throws(CommandError) {
+    if isFolder(path) {
+      throw CommandError("\(path) cannot be written (Is a directory); name a file inside it")
+    }
+    let exists = access(path, F_OK) == 0
+    try checkFolder(isDevice(path) && exists ? path : folder(of: path), for: path)
+  }
+
+  private static func checkFolder(_ folder: String, for path: String) throws(CommandError) {
+    if access(folder, W_OK) == 0 { return }
+    let mend =
+      errno == ENOENT || errno == ENOTDIR
+      ? "make the folder first" : "choose a folder that you may write to"
+    throw CommandError("\(path) cannot be written (\(reason())); \(mend)")
+  }
+
+  /// Makes a folder and those it lies in, where they are missing.
+  ///
+  /// - Returns: The folders made, innermost last.
+  /// - Throws: ``CommandError`` if that fails, or the folder cannot be written to.
+  static func makeFolder(_ path: String) throws(CommandError) -> [String] {
+    var made: [String] = []
+    var missing: [String] = []
+    var current = path
+    while !current.isEmpty, current != "/", current != ".", access(current, F_OK) != 0,
+      errno == ENOENT
+    {
+      missing.append(current)
+      current = folder(of: current)
+    }
+    for folder in missing.reversed() {
+      guard mkdir(folder, 0o777) == 0 || errno == EEXIST else {
+        let error = unusable(path)
+        removeEmpty(made)
+        throw error
+      }
+      made.append(folder)
+    }
+    guard isFolder(path) else {
+      removeEmpty(made)
+      if access(path, F_OK) == 0 { errno = ENOTDIR }
+      throw unusable(path)
+    }
+    guard access(path, W_OK | X_OK) == 0 else { throw unusable(path) }
+    return made
+  }
+
+  /// Removes folders that nothing was put into.
+  static func removeEmpty(_ folders: [String]) {
+    for folder in folders.reversed() { rmdir(folder) }
+  }
+
+  static func isFolder(_ path: String) -> Bool { kind(path) == S_IFDIR }
+
+  /// Whether two paths lead to the same file.
+  static func areSame(_ a: String, _ b: String) -> Bool {
+    var (first, second) = (stat(), stat())
+    guard stat(a, &first) == 0, stat(b, &second) == 0 else { return false }
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+  }
+
+  /// The folder that a path lies in.
+  static func folder(of path: String) -> String {
+    let trimmed = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+    guard let slash = trimmed.lastIndex(of: "/") else { return "." }
+    return slash == trimmed.startIndex ? "/" : String(trimmed[..<slash])
+  }
+
+  /// The last part of a path.
+  static func name(of path: String) -> String {
+    path.split(separator: "/").last.map(String.init) ?? path
+  }
+
+  /// The last part of a path without its ending.
+  static func stem(of path: String) -> String {
+    let name = name(of: path)
+    guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return name }
+    return String(name[..<dot])
+  }
+
+  static func join(_ folder: String, _ name: String) -> String {
+    folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)"
+  }
+
+  private static func isDevice(_ path: String) -> Bool {
+    kind(path).map { $0 != S_IFREG && $0 != S_IFDIR } ?? false
+  }
+
+  private static func kind(_ path: String) -> mode_t? {
+    var status = stat()
+    return stat(path, &status) == 0 ? status.st_mode & S_IFMT : nil
+  }
+
+  private static func unusable(_ path: String) -> CommandError {
+    CommandError(
+      "\(path) cannot be used as a folder (\(reason())); choose one that you may write to")
+  }
+
+  private static func reason() -> String { String(cString: strerror(errno)) }
+}

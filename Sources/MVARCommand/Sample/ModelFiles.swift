@@ -1,0 +1,44 @@
+import Foundation
+import MVAR
+
+/// A model and the tokenizer that goes with it.
+struct ModelFiles {
+  let model: String
+  let tokenizer: String
+  let configuration: TransformerConfiguration
+
+  /// Where a tokenizer is looked for beside a model.
+  static let tokenizerNames = [
+    "vae_ch160v4096z32.pth", "vae_ch160v4096z32.safetensors", "tokenizer.pth",
+    "tokenizer.safetensors",
+  ]
+
+  /// Reads the headers only.
+  ///
+  /// - Throws: Where a file cannot be read, the model is none, or no tokenizer is found.
+  init(model: String, tokenizer: String?) throws {
+    let checkpoint = try Checkpoint(model)
+    self.model = model
+    configuration = try checkpoint.transformerConfiguration()
+    if let tokenizer {
+      self.tokenizer = tokenizer
+      // A wrong file is better told before the model is read.
+      _ = try Checkpoint(tokenizer).tokenizerConfiguration()
+    } else if checkpoint.parts[.tokenizer] != nil {
+      self.tokenizer = model
+    } else {
+      self.tokenizer = try Self.neighbour(of: model)
+    }
+  }
+
+  private static func neighbour(of model: String) throws -> String {
+    let folder = Files.folder(of: model)
+    let paths = tokenizerNames.map { folder == "." ? $0 : Files.join(folder, $0) }
+    guard let found = paths.first(where: { access($0, F_OK) == 0 }) else {
+      throw UsageError(
+        "\(model) holds no tokenizer and none lies beside it (\(tokenizerNames[0]) or "
+          + "\(tokenizerNames[2])); name one with --tokenizer")
+    }
+    return found
+  }
+}

@@ -1,0 +1,70 @@
+import ArgumentParser
+import MVAR
+import Pictures
+
+/// The sizes of the token maps, which a tokenizer's file may not tell.
+enum Scales {
+  /// The published schedules go by their resolution.
+  static func parse(_ text: String) throws(MVARError) -> ScaleSchedule {
+    switch text.lowercased() {
+    case "256px", "256": .px256
+    case "512px", "512": .px512
+    default: try ScaleSchedule(parsing: text)
+    }
+  }
+
+  /// The schedule that was named, or the model's, or the published one for 256 pixels.
+  ///
+  /// - Throws: ``UsageError`` where the tokenizer has another number of scales.
+  static func schedule(
+    named: ScaleSchedule?, model: String?, tokenizer: TokenizerConfiguration
+  ) throws -> ScaleSchedule {
+    let schedule =
+      try named ?? model.map { try Checkpoint($0).transformerConfiguration().schedule } ?? .px256
+    if case .none(let count) = tokenizer.phi, count != schedule.count {
+      throw UsageError(
+        "the tokenizer has \(count) scales, and \(schedule) are \(schedule.count); name them with "
+          + "--scales, or the model that it belongs to with --model")
+    }
+    return schedule
+  }
+}
+
+/// Which tokenizer, and for which sizes.
+struct TokenizerFlags: ParsableArguments {
+  @Option(help: "The tokenizer, or a checkpoint that holds one.")
+  var tokenizer: String
+
+  @Option(help: "A model whose sizes of scales to use.")
+  var model: String?
+}
+
+/// Where and how exactly a tokenizer computes.
+struct TokenizerComputeFlags: ParsableArguments {
+  @Option(
+    help: "The precision: float32, bfloat16, float16 or auto. Only float32 gives exact tokens.")
+  var dtype: ComputeOptions.Precision = .float32
+
+  @OptionGroup var placement: PlacementFlags
+
+  @Flag(help: "Show no progress and no summary.")
+  var quiet = false
+
+  var options: ComputeOptions { placement.options(dtype) }
+}
+
+/// Pictures to be turned into tokens.
+struct PictureFlags: ParsableArguments {
+  @Option(parsing: .upToNextOption, help: "Pictures: PNG, JPEG or WebP.")
+  var image: [String]
+
+  @Option(
+    help: """
+      How a picture of another size is made to fit: crop resizes and cuts as in training, pad keeps \
+      all of it, stretch changes its proportions. A picture of the right size is used pixel for \
+      pixel.
+      """)
+  var fit: PictureFit = .crop
+}
+
+extension PictureFit: ExpressibleByArgument {}
