@@ -3,8 +3,9 @@
 
 PREFIX ?= /usr/local
 PYTHON ?= python3
+DTYPES ?= float32
 SWIFT_BUILD = swift build -c release
-CODE = Package.swift Sources Tests
+CODE = Package.swift Snippets Sources Tests
 
 .PHONY: setup build test lint format bench demo install docs clean
 
@@ -27,7 +28,7 @@ demo: build
 	Scripts/demo.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
 
 bench: build
-	PYTHON="$(PYTHON)" Scripts/bench.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
+	PYTHON="$(PYTHON)" DTYPES="$(DTYPES)" Scripts/bench.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
 
 install: build
 	Scripts/install.sh "$$($(SWIFT_BUILD) --show-bin-path)" "$(PREFIX)"
