@@ -50,7 +50,16 @@ public struct Tokenizer {
   }
 
   /// f̂ `[B, Cvae, h, w]` to pixels in [−1, 1] `[B, 3, H, W]`, float32.
+  ///
+  /// A CPU decodes one picture after the other: a batch would not be faster, would take more memory,
+  /// and would round differently, which the cut to bytes makes visible.
   public func decode(fHat: Tensor) -> Tensor {
+    let B = fHat.length(0)
+    guard fHat.device == .cpu, B > 1 else { return decodeBatch(fHat) }
+    return .concatenate((0..<B).map { decodeBatch(fHat.slice(0, $0..<$0 + 1)) }, axis: 0)
+  }
+
+  private func decodeBatch(_ fHat: Tensor) -> Tensor {
     decoder(postQuantConv(fHat.to(dtype).channelsLast())).to(.float32).clamped(-1, 1).contiguous()
   }
 
