@@ -48,7 +48,7 @@ public struct Mamba2 {
     let (z, dt) = (parts[0], (parts[2].to(.float32) + dtBias).softplus())
 
     let rows = Tensor.concatenate([state?.conv ?? emptyRows(like: parts[1]), parts[1]], axis: 1)
-    let xBC = convolved(rows.to(.float32)).split([inner, N, N], axis: 2)
+    let xBC = convolved(rows.to(.float32), count: L).split([inner, N, N], axis: 2)
     let input = ScanInput(
       x: xBC[0].reshape(B, L, heads, Self.headSize), dt: dt, a: a, b: xBC[1], c: xBC[2])
     let (scanned, ssm) = selectiveScan(input, state: state?.ssm, needsState: keepsState)
@@ -64,8 +64,7 @@ public struct Mamba2 {
   ///
   /// As a sum of shifted rows, which keeps the channels innermost; in float32, which the scan wants
   /// and which is faster than bfloat16 at this.
-  private func convolved(_ rows: Tensor) -> Tensor {
-    let L = rows.length(1) - (Self.convWidth - 1)
+  private func convolved(_ rows: Tensor, count L: Int) -> Tensor {
     let weight = convWeight.select(1, 0)  // [channels, 4]
     var sum = convBias.adding(rows.slice(1, 0..<L), times: weight.select(1, 0))
     for tap in 1..<Self.convWidth {

@@ -69,29 +69,33 @@ public func selectiveScan(
 private func scanChunk(_ input: ScanInput, state: Tensor?, needsState: Bool) -> (
   y: Tensor, state: Tensor?
 ) {
-  let (B, L, H, _) = input.x.shape4
+  let (B, L, H, P) = input.x.shape4
   let N = input.b.length(2)
-  // Sum of log decays up to and with each token: [B, H, L].
-  let logDecay = (input.dt * input.a).cumulativeSum(1).transpose(1, 2).contiguous()
-  let x = (input.x * input.dt.unsqueeze(3)).transpose(1, 2)  // [B, H, L, P]
+  let logDecay = (input.dt * input.a).cumulativeSum(1)  // up to and with each token: [B, L, H]
+  let x = input.x * input.dt.unsqueeze(3)  // [B, L, H, P]
 
   // Decay from token j to token i ≥ j: [B, H, L, L]. Exponents above the diagonal are masked before
   // exp, for they would overflow.
+  let byHead = logDecay.transpose(1, 2).contiguous()  // [B, H, L]
   let future = Tensor.full([L, L], -.infinity, device: input.x.device).upperTriangle(diagonal: 1)
-  let weights = (logDecay.unsqueeze(3) - logDecay.unsqueeze(2) + future).exp()
-  weights.multiplyInPlace(input.c.matmul(input.b.transposed).unsqueeze(1))
-  var y = weights.matmul(x)  // [B, H, L, P]
+  let weights = byHead.unsqueeze(3) - byHead.unsqueeze(2)
+  weights.addInPlace(future)
+  let decayed = weights.exp()
+  decayed.multiplyInPlace(input.c.matmul(input.b.transposed).unsqueeze(1))
+  var y = decayed.matmul(x.transpose(1, 2)).transpose(1, 2)  // [B, L, H, P]
+
+  // B and C are the same for all heads, so that what concerns the state is one product a row.
   if let state {
-    let fromState = input.c.unsqueeze(1).matmul(state.transposed)  // [B, H, L, P]
+    let fromState = input.c.matmul(state.reshape(B, H * P, N).transposed).reshape(B, L, H, P)
     y = y.adding(fromState, times: logDecay.exp().unsqueeze(3))
   }
-  guard needsState else { return (y.transpose(1, 2), nil) }
+  guard needsState else { return (y, nil) }
 
-  let last = logDecay.slice(2, (L - 1)..<L)  // [B, H, 1]
-  let toEnd = x * (last - logDecay).exp().unsqueeze(3)
-  var next = toEnd.transposed.matmul(input.b.unsqueeze(1).expand(B, H, L, N))  // [B, H, P, N]
-  if let state { next = next.adding(state, times: last.exp().unsqueeze(3)) }
-  return (y.transpose(1, 2), next)
+  let last = logDecay.slice(1, (L - 1)..<L)  // [B, 1, H]
+  let toEnd = (x * (last - logDecay).exp().unsqueeze(3)).reshape(B, L, H * P)
+  var next = toEnd.transposed.matmul(input.b).reshape(B, H, P, N)
+  if let state { next = next.adding(state, times: last.exp().reshape(B, H, 1, 1)) }
+  return (y, next)
 }
 
 extension ScanInput {

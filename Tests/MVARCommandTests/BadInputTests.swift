@@ -224,10 +224,10 @@ extension CommandTests {
       }
     }
 
-    @Test func outOfMemory() throws {
+    @Test(arguments: [Golden.var128, .mvar64]) func outOfMemory(_ golden: Golden) throws {
       let many = ["--count", "20000", "--batch", "20000", "--class", "1"]
       let run = try Mvar.shell(
-        "ulimit -v 1800000; exec \"$0\" \"$@\"", Golden.var128.sampling + many, in: folder)
+        "ulimit -v 1800000; exec \"$0\" \"$@\"", golden.sampling + many, in: folder)
       run.expectFailure(1, ["out of memory", "smaller batch"])
       #expect(try folder.contents.isEmpty)
     }

@@ -100,7 +100,7 @@ import TorchTestSupport
         of: [Picture(width: 2, height: 3, filledWith: .black)], schedule: schedule)
     }
     #expect(error?.kind == .mismatch)
-    expectLine(error, "3 × 2 pixels", "2 × 3 tokens")
+    expectLine(error, "2 × 3 pixels", "1,2x3", "3 × 2", "resize")
   }
 
   @Test(arguments: [-1, 32, Int64.max]) func aTokenOutsideTheVocabulary(_ token: Int64) async throws
@@ -111,5 +111,33 @@ import TorchTestSupport
     let error = await #expect(throws: MVARError.self) { try await tokenizer.pictures(of: tokens) }
     #expect(error?.kind == .mismatch)
     expectLine(error, "token \(token)", "0...31")
+  }
+}
+
+/// Pictures that no schedule fits are errors, not traps.
+@Suite struct PictureTokenizerInputTests {
+  @Test func refusesNoPicturesAndPicturesOfAnotherSize() async throws {
+    let tokenizer = try await PictureTokenizer(
+      Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu))
+    let schedule = try ScaleSchedule(squares: [1, 2])
+    await #expect(throws: MVARError.self) {
+      try await tokenizer.tokens(of: [], schedule: schedule)
+    }
+    let pictures = [(32, 32), (32, 16)].map {
+      Picture(width: $0.0, height: $0.1, filledWith: .black)
+    }
+    await #expect(throws: MVARError.self) {
+      try await tokenizer.tokens(of: pictures, schedule: schedule)
+    }
+    let tokens = try await tokenizer.tokens(of: [pictures[0]], schedule: schedule)
+    #expect(tokens.scales.map(\.count) == [1, 4])
+  }
+
+  @Test func aSingleScaleHasNoTeacherInput() throws {
+    try LibTorch.load()
+    let tokenizer = try Tokenizer.load(Checkpoint(Golden.tokenizerFile))
+    let pyramid = try TokenPyramid(
+      schedule: ScaleSchedule(squares: [2]), scales: [.zeros([3, 4], dtype: .int64)])
+    #expect(tokenizer.quantizer.teacherInput(pyramid).shape == [3, 0, 16])
   }
 }

@@ -46,6 +46,9 @@ extension Checkpoint {
       throw MVARError(.checkpoint, "\(file): does not fit a \(role.rawValue): \(report)")
     } catch let error as MVARError {
       throw MVARError(error.kind, "\(file): \(error.description)")
+    } catch let error as TorchError {
+      throw TorchError(
+        kind: error.kind, operation: "loading \(file): \(error.operation)", message: error.message)
     }
   }
 }

@@ -32,9 +32,19 @@ public actor PictureTokenizer {
 
   /// Pictures of the schedule's size to tokens.
   ///
-  /// - Throws: ``MVARError`` for pictures of another size.
+  /// - Throws: ``MVARError`` for no pictures and for pictures of another size.
   public func tokens(of pictures: [Picture], schedule: ScaleSchedule) throws -> PictureTokens {
-    try computing {
+    let size = pictureSize(schedule)
+    guard !pictures.isEmpty else {
+      throw MVARError(.invalidValue, "no pictures to tokenize; name one or more")
+    }
+    for picture in pictures where (picture.width, picture.height) != size {
+      throw MVARError(
+        .mismatch,
+        "a picture of \(picture.width) × \(picture.height) pixels does not fit the scales "
+          + "\(schedule), which make \(size.width) × \(size.height); resize it first")
+    }
+    return try computing {
       let pyramid = try tokenizer.encode(.pixels(pictures, device: device), schedule: schedule)
       return PictureTokens(
         schedule: schedule, count: pictures.count,

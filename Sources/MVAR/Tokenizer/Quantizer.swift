@@ -74,6 +74,9 @@ public struct Quantizer {
 
   /// What a transformer reads when all tokens are known: `[B, L − n_0, Cvae]`.
   func teacherInput(_ pyramid: TokenPyramid) -> Tensor {
+    guard pyramid.schedule.count > 1 else {
+      return .zeros([pyramid.batch, 0, codebook.length(1)], device: codebook.device)
+    }
     let fHats = fHats(pyramid)
     return .concatenate(
       (1..<pyramid.schedule.count).map {
