@@ -1,8 +1,26 @@
 // swift-tools-version: 6.1
+import Foundation
 import PackageDescription
 
 /// `make setup` links libtorch's headers and libraries here, whichever way it found them.
 let torch = Context.packageDirectory + "/.torch"
+
+/// The part of the shim for NVIDIA GPUs is built wherever libtorch has one too; it takes no GPU to build it.
+let hasCUDA =
+  FileManager.default.fileExists(atPath: torch + "/cuda/crt/host_defines.h")
+  && FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cuda.so")
+
+let torchHeaders: [CXXSetting] = [
+  .unsafeFlags([
+    "-isystem", torch + "/include",
+    "-isystem", torch + "/include/torch/csrc/api/include",
+    "-isystem", torch + "/cuda",
+  ])
+]
+let torchLibraries: [LinkerSetting] = [
+  .unsafeFlags(["-L" + torch + "/lib", "-Xlinker", "-rpath", "-Xlinker", torch + "/lib"]),
+  .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
+]
 
 let package = Package(
   name: "swift-mvar",
@@ -24,18 +42,16 @@ let package = Package(
     .target(
       name: "TorchShim",
       dependencies: ["CTorch"],
-      cxxSettings: [
-        .unsafeFlags([
-          "-isystem", torch + "/include",
-          "-isystem", torch + "/include/torch/csrc/api/include",
-        ])
-      ],
-      linkerSettings: [
-        .unsafeFlags(["-L" + torch + "/lib", "-Xlinker", "-rpath", "-Xlinker", torch + "/lib"]),
-        .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
-      ]),
+      cxxSettings: torchHeaders,
+      linkerSettings: torchLibraries),
     .target(name: "Torch", dependencies: ["CTorch"]),
     .target(name: "StateSpace", dependencies: ["Torch"]),
+    .target(
+      name: "CUDAKernels", dependencies: ["Torch"],
+      resources: [
+        .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
+        .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
+      ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),
     .systemLibrary(
@@ -59,7 +75,7 @@ let package = Package(
     .target(
       name: "MVAR",
       dependencies: [
-        "Torch", "StateSpace", "CheckpointFormats", "ClassNames", "Pictures",
+        "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
     .executableTarget(
@@ -84,3 +100,14 @@ let package = Package(
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )
+
+if hasCUDA {
+  package.products.append(
+    .library(name: "TorchShimCUDA", type: .dynamic, targets: ["TorchShimCUDA"]))
+  package.targets.append(
+    .target(
+      name: "TorchShimCUDA",
+      dependencies: ["CTorch"],
+      cxxSettings: torchHeaders,
+      linkerSettings: torchLibraries + [.linkedLibrary("torch_cuda"), .linkedLibrary("c10_cuda")]))
+}

@@ -12,6 +12,8 @@ cd "$(dirname "$0")/.."
 
 VERSION=2.11.0
 CUDA_RUNTIME=13.0
+# What TorchShimCUDA is compiled with; a GPU or a CUDA installation is not needed for that.
+CUDA_HEADERS="nvidia-cuda-runtime==$CUDA_RUNTIME.* nvidia-cuda-crt==$CUDA_RUNTIME.*"
 DEVICE=${DEVICE:-cpu}
 LIBTORCH=${LIBTORCH:-}
 PYTHON=${PYTHON:-python3}
@@ -60,10 +62,11 @@ install_wheels() {
     set -- "torch==$VERSION"
   else
     echo "setup: fetching libtorch $VERSION (about 0.6 GB)"
-    set -- --no-deps "torch==$VERSION" "nvidia-cuda-runtime==$CUDA_RUNTIME.*" "nvidia-cuda-cupti==$CUDA_RUNTIME.*"
+    set -- --no-deps "torch==$VERSION" "nvidia-cuda-cupti==$CUDA_RUNTIME.*"
   fi
   "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile --only-binary=:all: \
-    --target "$staging" "$@" || fail "pip could not fetch torch $VERSION; is this machine online, and is $PYTHON one of 3.10 to 3.14?"
+    --target "$staging" "$@" $CUDA_HEADERS ||
+    fail "pip could not fetch torch $VERSION; is this machine online, and is $PYTHON one of 3.10 to 3.14?"
   rm -rf .torch/site
   mv "$staging" .torch/site
   trap - EXIT INT TERM
@@ -76,19 +79,24 @@ use_existing() {
   grep -q "TORCH_VERSION \"$VERSION" "$LIBTORCH/include/torch/version.h" 2>/dev/null ||
     fail "LIBTORCH=$LIBTORCH is not PyTorch $VERSION with its headers; leave LIBTORCH out to have it fetched"
   link_torch "$(cd "$LIBTORCH" && pwd)"
+  [ -e "$LIBTORCH/lib/libtorch_cuda.so" ] || return 0
+  rm -rf .torch/site
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+    --target .torch/site $CUDA_HEADERS || echo "setup: without CUDA's headers; generation on a GPU will be slower" >&2
 }
 
 link_torch() {
   ln -sfn "$1/lib" .torch/lib
   ln -sfn "$1/include" .torch/include
+  ln -sfn site/nvidia/cu13/include .torch/cuda
 }
 
-wanted="version=$VERSION device=$DEVICE libtorch=$LIBTORCH"
+wanted="version=$VERSION device=$DEVICE libtorch=$LIBTORCH headers=cuda"
 case $DEVICE in cpu | cuda) ;; *) fail "DEVICE=$DEVICE is unknown; use cpu or cuda" ;; esac
 install_missing_packages
 installed=$(cat .torch/installed 2>/dev/null || true)
 # What was set up for CUDA serves the CPU too.
-if [ "$installed" = "$wanted" ] || [ "$installed" = "version=$VERSION device=cuda libtorch=$LIBTORCH" ]; then
+if [ "$installed" = "$wanted" ] || [ "$installed" = "version=$VERSION device=cuda libtorch=$LIBTORCH headers=cuda" ]; then
   exit 0
 fi
 mkdir -p .torch

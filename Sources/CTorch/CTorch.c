@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CTorch.h"
+#include "CTorchCUDA.h"
 
 #include <dlfcn.h>
 #include <libgen.h>
@@ -55,6 +56,19 @@ char *ct_load(const char *const *torch_directories, const char *const *shim_dire
   const CTorchAPI *table = entry();
   if (table->version != CT_API_VERSION || table->byte_count != sizeof(CTorchAPI)) {
     return strdup("libTorchShim belongs to another build; build again");
+  }
+  *api = table;
+  return NULL;
+}
+
+char *ct_load_cuda(const char *const *shim_directories, const CTorchCUDAAPI **api) {
+  void *shim = open_library("TorchShimCUDA", shim_directories, RTLD_LAZY | RTLD_LOCAL);
+  if (!shim) return strdup(dlerror());
+  const CTorchCUDAAPI *(*entry)(void) = (const CTorchCUDAAPI *(*)(void))dlsym(shim, "ct_cuda_api");
+  if (!entry) return strdup(dlerror());
+  const CTorchCUDAAPI *table = entry();
+  if (table->version != CT_CUDA_API_VERSION || table->byte_count != sizeof(CTorchCUDAAPI)) {
+    return strdup("libTorchShimCUDA belongs to another build; build again");
   }
   *api = table;
   return NULL;

@@ -21,11 +21,8 @@ public enum LibTorch {
   public static func load(cuda: Bool = hasNVIDIADriver) throws(TorchError) {
     try lock.withLock { _ throws(TorchError) in
       guard table == nil else { return }
-      let program = ownDirectory
-      let message = withCStrings(torchDirectories(besides: program)) { torch in
-        withCStrings([program, program + "/../lib", program + "/../lib/mvar"]) { shim in
-          ct_load(torch, shim, cuda, &table)
-        }
+      let message = withCStrings(torchDirectories(besides: ownDirectory)) { torch in
+        withShimDirectories { ct_load(torch, $0, cuda, &table) }
       }
       if let message { throw loadingError(takeString(message)) }
     }
@@ -36,6 +33,11 @@ public enum LibTorch {
 
   /// Whether an NVIDIA driver is installed, so that opening the CUDA half can be of use.
   public static var hasNVIDIADriver: Bool { access("/dev/nvidiactl", F_OK) == 0 }
+
+  static func withShimDirectories<R>(_ body: (UnsafePointer<UnsafePointer<CChar>?>) -> R) -> R {
+    let program = ownDirectory
+    return withCStrings([program, program + "/../lib", program + "/../lib/mvar"], body)
+  }
 
   private static var ownDirectory: String {
     ct_own_directory().map(takeString) ?? "."

@@ -1,0 +1,61 @@
+// The CUDA-only part of the C ABI: graphs, and kernels that are compiled at run time.
+//
+// A table again, filled in by the dynamic library `TorchShimCUDA`, which is opened only where there is a GPU. Functions
+// return NULL, or a message in malloc'ed memory that the caller frees.
+#ifndef CTORCH_CUDA_H
+#define CTORCH_CUDA_H
+
+#include "CTorch.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ct_graph_impl *ct_graph;
+typedef struct ct_module_impl *ct_module;
+typedef struct ct_kernel_impl *ct_kernel;
+typedef struct ct_event_impl *ct_event;
+
+/// What is known of the current device.
+typedef struct {
+  char name[256];
+  /// 90 is Hopper.
+  int32_t compute_capability;
+  int32_t multiprocessors;
+  int64_t memory_bytes;
+} ct_gpu;
+
+/// Blocks of threads, and what a launch needs besides.
+typedef struct {
+  uint32_t grid[3];
+  uint32_t threads;
+  uint32_t shared_bytes;
+  /// Starts while the kernel before it still runs (programmatic dependent launch); the kernel waits by itself.
+  bool overlaps;
+} ct_launch;
+
+/// The bytes of a compiled kernel, in malloc'ed memory.
+typedef struct {
+  uint8_t *bytes;
+  size_t count;
+} ct_cubin;
+
+#define CT_OP(name, ...) char *(*name)(__VA_ARGS__);
+typedef struct {
+  uint32_t version;
+  uint32_t byte_count;
+#include "CTorchCUDAOperations.inc"
+} CTorchCUDAAPI;
+#undef CT_OP
+
+/// Raised with every change of the table.
+enum { CT_CUDA_API_VERSION = 1 };
+
+/// Opens TorchShimCUDA; `ct_load` has opened libtorch_cuda before.
+char *ct_load_cuda(const char *const *shim_directories, const CTorchCUDAAPI **api);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

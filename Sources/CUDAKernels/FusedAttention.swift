@@ -1,0 +1,70 @@
+import Torch
+
+/// Keys and values of all scales so far, as VAR needs them: `[R, capacity, 2·C]`.
+public struct KeyValueCache {
+  let rows: Tensor
+  public var count = 0
+
+  public init(sequences: Int, capacity: Int, width: Int, dtype: DType, device: Device) {
+    rows = .empty([sequences, capacity, 2 * width], dtype: dtype, device: device)
+  }
+}
+
+/// How scores are made of queries and keys.
+public enum AttentionScale {
+  /// Both are divided by their lengths; float32 `[H]` is each head's scale.
+  case unitVectors(Tensor)
+  case constant(Double)
+}
+
+extension CUDAKernels {
+  /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
+  public func attention(_ qkv: Tensor, scale: AttentionScale) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
+    return attention(
+      qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
+      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
+  }
+
+  /// Attention to this scale and all before it; `cache` takes this scale's keys and values.
+  public func attention(_ qkv: Tensor, scale: AttentionScale, cache: inout KeyValueCache) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
+    let capacity = cache.rows.length(1)
+    var isUnit = false
+    if case .unitVectors = scale { isUnit = true }
+    appendKeys(
+      grid: (n, R, 1), threads: threads(for: C), overlaps: true,
+      [
+        .tensor(qkv), .tensor(cache.rows), .int(C), .int(capacity), .int(cache.count),
+        .int(isUnit ? 1 : 0),
+      ])
+    cache.count += n
+    return attention(
+      qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
+      keyCount: cache.count, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
+  }
+
+  private func attention(
+    _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
+    _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
+    _ scale: AttentionScale
+  ) -> Tensor {
+    precondition(C % 64 == 0)
+    let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
+    var (scales, constant) = (Tensor?.none, 1.0)
+    switch scale {
+    case .unitVectors(let heads): scales = heads
+    case .constant(let value): constant = value
+    }
+    attention(
+      grid: ((n + 63) / 64, C / 64, R), threads: 128, overlaps: true,
+      [
+        .tensor(qkv), keys, values, .tensor(out), .optional(scales), .float(constant), .int(n),
+        .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
+        .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1),
+      ])
+    return out
+  }
+}

@@ -1,0 +1,60 @@
+import Torch
+
+/// The small weights in the middle of a Mamba-2 layer, all float32.
+public struct MambaScanWeights {
+  let convWeight: Tensor  // [D + 128, 4]
+  let convBias: Tensor  // [D + 128]
+  let dtBias: Tensor  // [H]
+  let a: Tensor  // [H], negative
+  let d: Tensor  // [H]
+
+  public init(convWeight: Tensor, convBias: Tensor, dtBias: Tensor, a: Tensor, d: Tensor) {
+    (self.convWeight, self.convBias, self.dtBias) = (convWeight, convBias, dtBias)
+    (self.a, self.d) = (a, d)
+  }
+}
+
+/// What a layer carries from scale to scale, in memory that stays in place.
+public final class MambaScanState {
+  /// `[R, 3, D + 128]`, before and after the current scale in turn.
+  var conv: [Tensor]
+  /// float32 `[R, H, 64, 64]`.
+  let ssm: Tensor
+  var hasHistory = false
+
+  public init(sequences R: Int, inner: Int, dtype: DType, device: Device) {
+    conv = (0..<2).map { _ in .empty([R, 3, inner + 128], dtype: dtype, device: device) }
+    ssm = .empty([R, inner / 64, 64, 64], device: device)
+  }
+
+  /// Forgets what came before.
+  public func reset() { hasHistory = false }
+}
+
+extension CUDAKernels {
+  /// Convolution, SiLU, selective scan and gate of one scale.
+  ///
+  /// - Parameter projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
+  /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, n, H]`, the sums of
+  ///   squares over each head.
+  public func mambaScan(
+    _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, keepsState: Bool
+  ) -> (y: Tensor, squares: Tensor) {
+    let (R, n, _) = projected.shape3
+    let heads = state.ssm.length(1)
+    let y = Tensor.empty([R, n, 64 * heads], dtype: dtype, device: projected.device)
+    let squares = Tensor.empty([R, n, heads], device: projected.device)
+    mambaScan(
+      grid: (heads, R, 1), threads: 128, overlaps: true,
+      [
+        .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
+        .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a), .tensor(weights.d),
+        .optional(state.hasHistory ? state.conv[0] : nil),
+        .optional(keepsState ? state.conv[1] : nil), .tensor(state.ssm), .int(n),
+        .int(state.hasHistory ? 1 : 0), .int(keepsState ? 1 : 0),
+      ])
+    state.conv.swapAt(0, 1)
+    state.hasHistory = keepsState
+    return (y, squares)
+  }
+}

@@ -1,0 +1,65 @@
+import Torch
+
+/// What conditions a layer on the class: rows of gains, scales and shifts, one row for each image and the last for all
+/// unconditional sequences.
+public struct ModulationTable {
+  /// `[conditions, columns]`.
+  public let rows: Tensor
+
+  public init(rows: Tensor) { self.rows = rows }
+}
+
+/// Where a sublayer's gain, scale and shift stand in a row of its table.
+public struct ModulationColumns: Sendable {
+  public let gain: Int
+  public let scale: Int
+  public let shift: Int
+
+  public init(gain: Int, scale: Int, shift: Int) {
+    (self.gain, self.scale, self.shift) = (gain, scale, shift)
+  }
+}
+
+/// What a sublayer adds to the residual stream.
+public struct SublayerOutput {
+  /// `[R, n, C]`.
+  public let y: Tensor
+  /// float32 `[R, n, groups]`: sums of squares whose total, divided by `inner`, is the mean square that y has yet to be
+  /// normalised by.
+  public let squares: (sums: Tensor, inner: Int)?
+  public let table: ModulationTable
+  /// The column of the gain.
+  public let gain: Int
+
+  public init(
+    y: Tensor, squares: (sums: Tensor, inner: Int)? = nil, table: ModulationTable, gain: Int
+  ) {
+    (self.y, self.squares, self.table, self.gain) = (y, squares, table, gain)
+  }
+}
+
+extension CUDAKernels {
+  /// Ends a sublayer and begins the next: `x += γ·y`, in place, then `LN(x)·(1 + scale) + shift`.
+  ///
+  /// - Parameter x: the residual stream `[R, n, C]`.
+  /// - Returns: the next sublayer's input `[R, n, C]`.
+  public func modulatedNorm(
+    _ x: Tensor, adding output: SublayerOutput?, table: ModulationTable,
+    columns: (scale: Int, shift: Int)
+  ) -> Tensor {
+    let (R, n, C) = x.shape3
+    precondition(C % 8 == 0 && C <= 8192)
+    let out = Tensor.empty([R, n, C], dtype: dtype, device: x.device)
+    let gains = output?.table.rows ?? table.rows
+    modulatedNorm(
+      grid: (n, R, 1), threads: threads(for: C), overlaps: true,
+      [
+        .tensor(x), .optional(output?.y), .tensor(out), .tensor(gains), .tensor(table.rows),
+        .optional(output?.squares?.sums), .int(C), .int(gains.length(1)), .int(output?.gain ?? 0),
+        .int(table.rows.length(1)), .int(columns.scale), .int(columns.shift),
+        .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(2) ?? 0),
+        .int(output?.squares?.inner ?? 1),
+      ])
+    return out
+  }
+}

@@ -1,0 +1,28 @@
+import Torch
+
+extension CUDAKernels {
+  /// Guidance, top-k, top-p and the draw, without sorting.
+  ///
+  /// Masses are integers of 32 bits behind the point, so that sums do not depend on their order.
+  ///
+  /// - Parameters:
+  ///   - logits: `[2·B, n, V]`, the conditional half first.
+  ///   - seeds: int64 `[B]`, the bits of each image's seed.
+  ///   - settings: float32 `[3]`: guidance, top-p, top-k (0 for all).
+  ///   - progress: k / (K − 1) of scale k.
+  ///   - domain: what the random numbers are for, see `PhiloxStream`.
+  /// - Returns: int64 `[B, n]`.
+  public func drawTokens(
+    _ logits: Tensor, seeds: Tensor, settings: Tensor, progress: Double, domain: UInt64
+  ) throws -> Tensor {
+    let (R, n, V) = logits.shape3
+    let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
+    try tokenDraw(vocabulary: V)(
+      grid: (n, R / 2, 1), threads: 256, overlaps: true,
+      [
+        .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),
+        .long(Int(domain)), .int(V),
+      ])
+    return tokens
+  }
+}

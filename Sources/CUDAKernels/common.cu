@@ -1,0 +1,119 @@
+// What all kernels use: 16-bit numbers, products of matrix tiles, sums over a block.
+// HALF_IS_BFLOAT16 says which 16-bit type the program is compiled for. All sums are made in float32.
+typedef unsigned short half_t;
+typedef unsigned int uint32;
+typedef unsigned long long uint64;
+
+__device__ __forceinline__ float to_float(half_t value) {
+#if HALF_IS_BFLOAT16
+  return __uint_as_float(static_cast<uint32>(value) << 16);
+#else
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value));
+  return result;
+#endif
+}
+
+/// Two numbers in one register, the first in the low half.
+__device__ __forceinline__ uint32 pack(float first, float second) {
+  uint32 result;
+#if HALF_IS_BFLOAT16
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+#else
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+#endif
+  return result;
+}
+
+__device__ __forceinline__ half_t to_half(float value) { return static_cast<half_t>(pack(value, 0.f) & 0xffffu); }
+__device__ __forceinline__ float first(uint32 pair) { return to_float(static_cast<half_t>(pair & 0xffffu)); }
+__device__ __forceinline__ float second(uint32 pair) { return to_float(static_cast<half_t>(pair >> 16)); }
+
+__device__ __forceinline__ void unpack(const uint4 &packed, float *values) {
+  values[0] = first(packed.x), values[1] = second(packed.x);
+  values[2] = first(packed.y), values[3] = second(packed.y);
+  values[4] = first(packed.z), values[5] = second(packed.z);
+  values[6] = first(packed.w), values[7] = second(packed.w);
+}
+
+__device__ __forceinline__ uint4 pack(const float *values) {
+  return make_uint4(pack(values[0], values[1]), pack(values[2], values[3]), pack(values[4], values[5]),
+                    pack(values[6], values[7]));
+}
+
+__device__ __forceinline__ uint4 load16(const half_t *address) { return *reinterpret_cast<const uint4 *>(address); }
+__device__ __forceinline__ void store16(half_t *address, uint4 value) { *reinterpret_cast<uint4 *>(address) = value; }
+__device__ __forceinline__ uint32 load4(const half_t *address) { return *reinterpret_cast<const uint32 *>(address); }
+__device__ __forceinline__ void store4(half_t *address, uint32 value) { *reinterpret_cast<uint32 *>(address) = value; }
+
+__device__ __forceinline__ float silu(float x) { return x / (1.f + __expf(-x)); }
+__device__ __forceinline__ float softplus(float x) { return x > 20.f ? x : log1pf(__expf(x)); }
+
+/// Waits until the kernel before this one has written what it writes (programmatic dependent launch).
+__device__ __forceinline__ void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Lets the next kernel start; it waits by itself for what this one writes.
+__device__ __forceinline__ void let_successor_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Products of tiles. In a warp, `g` = lane / 4 names a row of A and D and a column of B, `t` = lane % 4 a pair.
+// A is 16 × 16: a[0] = (g, 2t), a[1] = (g + 8, 2t), a[2] = (g, 2t + 8), a[3] = (g + 8, 2t + 8), each with its right
+// neighbour. B is 16 × 8: b[0] = (2t, g), b[1] = (2t + 8, g), each with its lower neighbour.
+// D is 16 × 8: d[0], d[1] = (g, 2t), (g, 2t + 1); d[2], d[3] = the same of row g + 8.
+__device__ __forceinline__ void multiply_tiles(float *d, const uint32 *a, uint32 b0, uint32 b1) {
+#if HALF_IS_BFLOAT16
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+#else
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+#endif
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// Four 8 × 8 tiles, each transposed; lanes 0–7 name the rows of the first, 8–15 of the second, and so on.
+__device__ __forceinline__ void load_tiles_transposed(uint32 *r, const half_t *row) {
+  const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
+/// Rows of 64 numbers in shared memory, eight more apart, so that a warp reads tiles without bank conflicts.
+constexpr int ROW = 72;
+
+/// The A operand of rows `row` … `row + 15`, columns `column` … `column + 15`.
+__device__ __forceinline__ void load_a(uint32 *a, const half_t *tile, int row, int column) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  const half_t *p = tile + (row + g) * ROW + column + 2 * t;
+  a[0] = load4(p), a[1] = load4(p + 8 * ROW), a[2] = load4(p + 8), a[3] = load4(p + 8 * ROW + 8);
+}
+
+/// The sum over the 4 lanes that share a row of D.
+__device__ __forceinline__ float sum_of_four(float value) {
+  value += __shfl_xor_sync(~0u, value, 1);
+  return value + __shfl_xor_sync(~0u, value, 2);
+}
+
+__device__ __forceinline__ float sum_of_eight(float value) {
+  value = sum_of_four(value);
+  return value + __shfl_xor_sync(~0u, value, 4);
+}
+
+/// The sum over a block of at most 1024 threads, a multiple of 32; `scratch` holds 32 numbers.
+__device__ __forceinline__ float sum_of_block(float value, float *scratch) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
+  const int warps = blockDim.x / 32;
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  float sum = 0.f;
+  for (int i = 0; i < warps; i++) sum += scratch[i];
+  __syncthreads();
+  return sum;
+}

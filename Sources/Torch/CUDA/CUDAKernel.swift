@@ -1,0 +1,70 @@
+import CTorch
+import Foundation
+
+/// A function that runs on the GPU.
+public struct CUDAKernel: @unchecked Sendable {
+  let handle: ct_kernel
+  let name: String
+  let sharedBytes: Int
+
+  /// An argument, in the 8 bytes that it may take.
+  public struct Argument {
+    let bits: UInt64
+
+    /// The address of the first element. The tensor has to be contiguous, or the kernel told its strides.
+    public static func tensor(_ tensor: Tensor) -> Argument {
+      Argument(bits: UInt64(UInt(bitPattern: tensor.address)))
+    }
+
+    /// The address of the element at `offset`.
+    public static func tensor(_ tensor: Tensor, offset: Int, _ dtype: DType) -> Argument {
+      Argument(bits: UInt64(UInt(bitPattern: tensor.address) + UInt(offset * dtype.byteCount)))
+    }
+
+    /// The address of a tensor that may be left out.
+    public static func optional(_ tensor: Tensor?) -> Argument {
+      tensor.map(Argument.tensor) ?? Argument(bits: 0)
+    }
+
+    public static func int(_ value: Int) -> Argument {
+      Argument(bits: UInt64(UInt32(bitPattern: Int32(value))))
+    }
+
+    public static func long(_ value: Int) -> Argument {
+      Argument(bits: UInt64(bitPattern: Int64(value)))
+    }
+
+    public static func float(_ value: Double) -> Argument {
+      Argument(bits: UInt64(Float(value).bitPattern))
+    }
+  }
+
+  /// Queues the kernel on the current GPU. Errors go to the enclosing ``withTorchErrors(_:)``.
+  ///
+  /// - Parameter overlaps: whether it may start before the kernel in front of it has ended; it must then wait by itself
+  ///   (`griddepcontrol.wait`) before it reads what that one wrote.
+  public func callAsFunction(
+    grid: (x: Int, y: Int, z: Int), threads: Int, overlaps: Bool = false, _ arguments: [Argument]
+  ) {
+    guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
+    var launch = ct_launch()
+    launch.grid = (UInt32(grid.x), UInt32(grid.y), UInt32(grid.z))
+    launch.threads = UInt32(threads)
+    launch.shared_bytes = UInt32(sharedBytes)
+    launch.overlaps = overlaps
+    let values = arguments.map(\.bits)
+    perform("launch") { _ in
+      guard let table = try? CUDA.table() else { return strdup("TorchShimCUDA is missing") }
+      return table.pointee.launch(handle, &launch, values, values.count)
+    }
+  }
+}
+
+extension Tensor {
+  /// Where the first element lies, on the tensor's device.
+  fileprivate var address: UnsafeMutableRawPointer? {
+    var address: UnsafeMutableRawPointer?
+    perform("data", [self]) { $0.data(handle, &address) }
+    return address
+  }
+}
