@@ -51,6 +51,7 @@ let package = Package(
       resources: [
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
+        .embedInCode("group_norm.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),
@@ -88,6 +89,7 @@ let package = Package(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "CUDAKernelsTests", dependencies: ["CUDAKernels", "MVAR", "TorchTestSupport"]),
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",

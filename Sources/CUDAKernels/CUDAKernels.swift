@@ -14,6 +14,9 @@ public final class CUDAKernels: @unchecked Sendable {
   let attention: CUDAKernel
   let appendKeys: CUDAKernel
   let mambaScan: CUDAKernel
+  let normStatistics: CUDAKernel
+  let normFactors: CUDAKernel
+  let normSiLU: CUDAKernel
   let program: CUDAProgram
   private let draws = Mutex<[Int: CUDAKernel]>([:])
 
@@ -44,6 +47,10 @@ public final class CUDAKernels: @unchecked Sendable {
     attention = try program.kernel("attention")
     appendKeys = try program.kernel("append_keys")
     mambaScan = try program.kernel("mamba_scan")
+    // 16 floats for each of at most 320 threads.
+    normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
+    normFactors = try program.kernel("norm_factors")
+    normSiLU = try program.kernel("norm_silu")
   }
 
   /// The text of all kernels.
@@ -51,6 +58,7 @@ public final class CUDAKernels: @unchecked Sendable {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.mamba_scan_cu, PackageResources.token_draw_cu,
+      PackageResources.group_norm_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 

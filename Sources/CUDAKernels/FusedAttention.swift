@@ -3,7 +3,6 @@ import Torch
 /// Keys and values of all scales so far, as VAR needs them: `[R, capacity, 2·C]`.
 public struct KeyValueCache {
   let rows: Tensor
-  public var count = 0
 
   public init(sequences: Int, capacity: Int, width: Int, dtype: DType, device: Device) {
     rows = .empty([sequences, capacity, 2 * width], dtype: dtype, device: device)
@@ -27,8 +26,10 @@ extension CUDAKernels {
       C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
   }
 
-  /// Attention to this scale and all before it; `cache` takes this scale's keys and values.
-  public func attention(_ qkv: Tensor, scale: AttentionScale, cache: inout KeyValueCache) -> Tensor {
+  /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
+  public func attention(
+    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int
+  ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
     let capacity = cache.rows.length(1)
@@ -37,13 +38,12 @@ extension CUDAKernels {
     appendKeys(
       grid: (n, R, 1), threads: threads(for: C), overlaps: true,
       [
-        .tensor(qkv), .tensor(cache.rows), .int(C), .int(capacity), .int(cache.count),
+        .tensor(qkv), .tensor(cache.rows), .int(C), .int(capacity), .int(start),
         .int(isUnit ? 1 : 0),
       ])
-    cache.count += n
     return attention(
       qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: cache.count, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
+      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
   }
 
   private func attention(

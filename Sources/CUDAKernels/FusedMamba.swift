@@ -17,28 +17,27 @@ public struct MambaScanWeights {
 /// What a layer carries from scale to scale, in memory that stays in place.
 public final class MambaScanState {
   /// `[R, 3, D + 128]`, before and after the current scale in turn.
-  var conv: [Tensor]
+  let conv: [Tensor]
   /// float32 `[R, H, 64, 64]`.
   let ssm: Tensor
-  var hasHistory = false
 
   public init(sequences R: Int, inner: Int, dtype: DType, device: Device) {
     conv = (0..<2).map { _ in .empty([R, 3, inner + 128], dtype: dtype, device: device) }
     ssm = .empty([R, inner / 64, 64, 64], device: device)
   }
-
-  /// Forgets what came before.
-  public func reset() { hasHistory = false }
 }
 
 extension CUDAKernels {
   /// Convolution, SiLU, selective scan and gate of one scale.
   ///
-  /// - Parameter projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
+  /// - Parameters:
+  ///   - projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
+  ///   - scale: the scale's number; at 0 the state holds nothing yet.
   /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, n, H]`, the sums of
   ///   squares over each head.
   public func mambaScan(
-    _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, keepsState: Bool
+    _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, scale: Int,
+    keepsState: Bool
   ) -> (y: Tensor, squares: Tensor) {
     let (R, n, _) = projected.shape3
     let heads = state.ssm.length(1)
@@ -49,12 +48,10 @@ extension CUDAKernels {
       [
         .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
         .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a), .tensor(weights.d),
-        .optional(state.hasHistory ? state.conv[0] : nil),
-        .optional(keepsState ? state.conv[1] : nil), .tensor(state.ssm), .int(n),
-        .int(state.hasHistory ? 1 : 0), .int(keepsState ? 1 : 0),
+        .optional(scale > 0 ? state.conv[scale % 2] : nil),
+        .optional(keepsState ? state.conv[(scale + 1) % 2] : nil), .tensor(state.ssm), .int(n),
+        .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
       ])
-    state.conv.swapAt(0, 1)
-    state.hasHistory = keepsState
     return (y, squares)
   }
 }

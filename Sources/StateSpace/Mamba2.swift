@@ -8,16 +8,16 @@ public struct Mamba2 {
   public static let headSize = 64
   public static let convWidth = 4
 
-  private let inner: Int
-  private let heads: Int
-  private let inProj: Linear
-  private let convWeight: Tensor  // [channels, 1, 4]
-  private let convBias: Tensor
-  private let dtBias: Tensor
-  private let a: Tensor
-  private let d: Tensor
-  private let normWeight: Tensor
-  private let outProj: Linear
+  package let inner: Int
+  package let heads: Int
+  package let inProj: Linear
+  package let convWeight: Tensor  // [channels, 1, 4]
+  package let convBias: Tensor
+  package let dtBias: Tensor
+  package let a: Tensor
+  package let d: Tensor
+  package let normWeight: Tensor
+  package let outProj: Linear
 
   /// - Parameter width: C; the inner width is 2 C.
   public init(_ p: Parameters, width: Int) {

@@ -25,6 +25,13 @@ extension Tensor {
   }
 
   /// `x Wᵀ + b` for `W [out, in]`.
+  /// GELU (tanh form) of a linear layer; on a GPU one kernel does both.
+  public func linearGELU(_ weight: Tensor, _ bias: Tensor) -> Tensor {
+    make("linear_gelu", [self, weight]) {
+      $0.linear_gelu(handle, weight.handle, bias.handle, &$1)
+    }
+  }
+
   public func linear(_ weight: Tensor, _ bias: Tensor? = nil) -> Tensor {
     make("linear", [self, weight]) { $0.linear(handle, weight.handle, bias?.handle, &$1) }
   }

@@ -3,8 +3,8 @@
 /// For inference on a CPU the weight is kept in the layout that oneDNN's kernels read, and only in
 /// that one.
 public struct Linear {
-  private let weight: Tensor
-  private let bias: Tensor?
+  package let weight: Tensor
+  package let bias: Tensor?
   private let isPacked: Bool
 
   /// Takes `weight [outputs, inputs]` and, if `bias`, `bias [outputs]`.
@@ -27,6 +27,9 @@ public struct Linear {
   public func callAsFunction(_ x: Tensor, activation: Activation = .none) -> Tensor {
     if isPacked {
       return x.packedLinear(weight, bias, activation: activation == .geluTanh ? .geluTanh : .none)
+    }
+    if activation == .geluTanh, let bias, weight.device != .cpu {
+      return x.linearGELU(weight, bias)
     }
     let y = x.linear(weight, bias)
     return activation == .geluTanh ? y.geluTanh() : y

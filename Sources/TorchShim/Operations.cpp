@@ -168,6 +168,9 @@ OP(baddbmm, (ct_tensor x, ct_tensor a, ct_tensor b, double beta, double alpha, c
    *out = give(at::baddbmm(view(x), view(a), view(b), beta, alpha)))
 OP(addmm, (ct_tensor x, ct_tensor a, ct_tensor b, double beta, double alpha, ct_tensor *out),
    *out = give(at::addmm(view(x), view(a), view(b), beta, alpha)))
+OP(linear_gelu, (ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor *out),
+   const auto rows = view(x).flatten(0, -2); auto shape = view(x).sizes().vec(); shape.back() = view(weight).size(0);
+   *out = give(at::_addmm_activation(view(bias), rows, view(weight).t(), 1, 1, true).view(shape)))
 OP(linear, (ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor *out),
    *out = give(at::linear(view(x), view(weight), optional(bias))))
 OP(conv2d, (ct_tensor x, ct_tensor weight, ct_tensor bias, int64_t stride, int64_t padding, ct_tensor *out),

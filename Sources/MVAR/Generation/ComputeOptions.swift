@@ -22,6 +22,8 @@ public struct ComputeOptions: Sendable, Hashable {
   public var place: Place
   /// Threads on the CPU; nil for one a core.
   public var threads: Int?
+  /// Whether a GPU may use fused kernels and graphs; without them it runs libtorch's own operations one by one.
+  public var fused = true
 
   public init(precision: Precision = .auto, place: Place = .auto, threads: Int? = nil) {
     self.precision = precision
@@ -42,6 +44,7 @@ public struct ComputeOptions: Sendable, Hashable {
     let dtype: DType
     let device: Device
     let threads: Int
+    let fused: Bool
   }
 
   /// - Throws: As ``prepare()``.
@@ -59,7 +62,7 @@ public struct ComputeOptions: Sendable, Hashable {
       case .float16: .float16
       case .auto: device != .cpu || Device.cpuHasFastBFloat16 ? .bfloat16 : .float32
       }
-    return Resolved(dtype: dtype, device: device, threads: threads)
+    return Resolved(dtype: dtype, device: device, threads: threads, fused: fused)
   }
 
   private func resolvedDevice() throws(MVARError) -> Device {

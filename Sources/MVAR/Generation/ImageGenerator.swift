@@ -23,6 +23,7 @@ public actor ImageGenerator {
   // Only touched on the executor's thread.
   private let transformer: Transformer
   private let tokenizer: Tokenizer
+  private let fused: FusedModel?
 
   /// Loads both checkpoints.
   ///
@@ -35,6 +36,7 @@ public actor ImageGenerator {
     self.executor = executor
     transformer = loaded.transformer
     self.tokenizer = loaded.tokenizer
+    fused = loaded.fused
     configuration = loaded.transformer.configuration
     tokenizerConfiguration = loaded.tokenizer.configuration
     dtype = loaded.options.dtype
@@ -94,21 +96,22 @@ public actor ImageGenerator {
   ) async throws {
     try validate(requests, settings)
     guard !requests.isEmpty else { return }
-    var (sampler, trace) = try computing {
+    var (drawing, trace) = try computing {
       (
-        Sampler(
-          transformer: transformer, tokenizer: tokenizer, labels: requests.map(\.label),
-          seeds: requests.map(\.seed), settings: settings, device: device),
+        try ScaleDrawing(
+          transformer: transformer, tokenizer: tokenizer, fused: fused,
+          labels: requests.map(\.label), seeds: requests.map(\.seed), settings: settings,
+          device: device, keepsLogits: traceFile != nil),
         traceFile == nil ? nil : SamplingTrace()
       )
     }
     let count = configuration.schedule.count
     for index in 0..<count {
       let pictures: [Picture]? = try computing {
-        let scale = sampler.next()!
+        let scale = try drawing.next()!
         trace?.add(scale)
         guard previews || index == count - 1 else { return nil }
-        let image = tokenizer.decode(fHat: scale.fHat) * 0.5 + 0.5
+        let image = try decode(scale.fHat) * 0.5 + 0.5
         if let traceFile, index == count - 1 { try trace?.write(image: image, to: traceFile) }
         return try image.pictures()
       }
@@ -121,6 +124,10 @@ public actor ImageGenerator {
   /// Returns once the scale that is being drawn is finished. A program that ends after a cancellation
   /// waits for it, so that no work is torn apart.
   public func drain() {}
+
+  private func decode(_ fHat: Tensor) throws -> Tensor {
+    try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
+  }
 
   private func computing<R>(_ body: () throws -> R) throws -> R {
     try withInferenceMode { try withTorchErrors(body) }

@@ -12,6 +12,8 @@ actor ModelLoader {
     let transformer: Transformer
     /// Without its encoder.
     let tokenizer: Tokenizer
+    /// Nil where the readable path does everything.
+    let fused: FusedModel?
     let options: ComputeOptions.Resolved
   }
 
@@ -22,11 +24,13 @@ actor ModelLoader {
     let modelFile = try Checkpoint(model)
     let tokenizerFile = tokenizer == model ? modelFile : try Checkpoint(tokenizer)
     try Self.checkFit(modelFile, tokenizerFile)
-    return Loaded(
-      transformer: try .load(modelFile, dtype: options.dtype, device: options.device),
-      tokenizer: try .load(
-        tokenizerFile, dtype: options.dtype, device: options.device, encodes: false),
-      options: options)
+    let transformer = try Transformer.load(
+      modelFile, dtype: options.dtype, device: options.device)
+    let tokenizer = try Tokenizer.load(
+      tokenizerFile, dtype: options.dtype, device: options.device, encodes: false)
+    return try withInferenceMode {
+      try withTorchErrors { Self.loaded(transformer, tokenizer, options) }
+    }
   }
 
   /// Random weights for a model and the published tokenizer.
@@ -39,16 +43,23 @@ actor ModelLoader {
       RandomSource(seed: seed), dtype: options.dtype, device: options.device)
     return try withInferenceMode {
       try withTorchErrors {
-        let loaded = Loaded(
-          transformer: try Transformer(parameters, configuration: configuration),
-          tokenizer: Tokenizer(parameters / "tokenizer", encodes: false), options: options)
+        let transformer = try Transformer(parameters, configuration: configuration)
+        let tokenizer = Tokenizer(parameters / "tokenizer", encodes: false)
         try parameters.finish()
-        return loaded
+        return Self.loaded(transformer, tokenizer, options)
       }
     }
   }
 
   /// Compares what the headers tell, before anything large is read.
+  private static func loaded(
+    _ transformer: Transformer, _ tokenizer: Tokenizer, _ options: ComputeOptions.Resolved
+  ) -> Loaded {
+    Loaded(
+      transformer: transformer, tokenizer: tokenizer,
+      fused: options.fused ? FusedModel(transformer, tokenizer) : nil, options: options)
+  }
+
   private static func checkFit(_ model: Checkpoint, _ tokenizer: Checkpoint) throws {
     let (m, t) = (try model.transformerConfiguration(), try tokenizer.tokenizerConfiguration())
     func mismatch(_ what: String, _ ours: Int, _ theirs: Int) -> MVARError {

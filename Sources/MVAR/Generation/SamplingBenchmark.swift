@@ -29,6 +29,7 @@ public actor SamplingBenchmark {
   public nonisolated let threads: Int
   private let transformer: Transformer
   private let tokenizer: Tokenizer
+  private let fused: FusedModel?
 
   /// Random weights of a model's shape, with a tokenizer of the published shape.
   ///
@@ -55,6 +56,7 @@ public actor SamplingBenchmark {
     self.executor = executor
     transformer = loaded.transformer
     tokenizer = loaded.tokenizer
+    fused = loaded.fused
     configuration = loaded.transformer.configuration
     dtype = loaded.options.dtype
     device = loaded.options.device
@@ -78,7 +80,8 @@ public actor SamplingBenchmark {
         let start = clock.now
         let fHat = try draw(batch, settings, seed)
         let drawn = clock.now
-        let mean = try (tokenizer.decode(fHat: fHat) * 0.5 + 0.5).reshape(-1).mean(0).item()
+        let image = try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
+        let mean = try (image * 0.5 + 0.5).reshape(-1).mean(0).item()
         return Measurement(
           transformer: start.duration(to: drawn).seconds,
           decoder: drawn.duration(to: clock.now).seconds, mean: mean)
@@ -88,12 +91,12 @@ public actor SamplingBenchmark {
 
   /// f̂ of the last scale, finished.
   private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws -> Tensor {
-    let sampler = Sampler(
-      transformer: transformer, tokenizer: tokenizer,
+    var drawing = try ScaleDrawing(
+      transformer: transformer, tokenizer: tokenizer, fused: fused,
       labels: (0..<batch).map { $0 * 37 % configuration.classes },
       seeds: (0..<batch).map { seed &+ UInt64($0) }, settings: settings, device: device)
     var last: Tensor?
-    for scale in sampler {
+    while let scale = try drawing.next() {
       try Task.checkCancellation()
       last = scale.fHat
     }

@@ -4,9 +4,9 @@ import Torch
 struct SamplingTrace {
   private var tensors: [(name: String, tensor: Tensor)] = []
 
-  mutating func add(_ scale: Sampler.Scale) {
+  mutating func add(_ scale: ScaleDrawing.Scale) {
     tensors.append(("tokens.\(scale.index)", scale.tokens))
-    tensors.append(("logits.\(scale.index)", scale.logits))
+    if let logits = scale.logits { tensors.append(("logits.\(scale.index)", logits)) }
   }
 
   /// `tokens.k` `[B, n_k]` int64, `logits.k` `[2 B, n_k, V]` float32 (before guidance, conditional

@@ -63,8 +63,12 @@ public struct Sampler: Sequence, IteratorProtocol {
 
   /// k/(K−1)
   private func progress(_ k: Int) -> Double {
-    let count = transformer.configuration.schedule.count
-    return count == 1 ? 1 : Double(k) / Double(count - 1)
+    Self.progress(k, transformer.configuration.schedule)
+  }
+
+  /// k / (K − 1) of scale k: how far guidance has grown.
+  static func progress(_ k: Int, _ schedule: ScaleSchedule) -> Double {
+    schedule.count == 1 ? 1 : Double(k) / Double(schedule.count - 1)
   }
 
   /// (1 + t)·conditional − t·unconditional

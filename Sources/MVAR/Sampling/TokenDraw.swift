@@ -13,6 +13,13 @@ struct TokenDraw {
   }
 
   /// The uses of one seed.
+  /// The random numbers that draw the tokens of a scale.
+  static func domain(scale: Int) -> UInt64 { domain(.token, scale) }
+
+  private static func domain(_ use: Use, _ scale: Int) -> UInt64 {
+    UInt64(scale) << 8 | use.rawValue
+  }
+
   private enum Use: UInt64 {
     case token = 0
     case gumbel = 1
@@ -46,8 +53,7 @@ struct TokenDraw {
 
   /// `[B, n, m]`
   private func uniforms(_ n: Int, _ m: Int, _ use: Use, _ scale: Int) -> Tensor {
-    let domain = UInt64(scale) << 8 | use.rawValue
-    let numbers = streams.flatMap { $0.uniforms(n * m, domain: domain) }
+    let numbers = streams.flatMap { $0.uniforms(n * m, domain: Self.domain(use, scale)) }
     return .of(numbers, shape: [streams.count, n, m], device: device)
   }
 }

@@ -2,17 +2,17 @@ import Torch
 
 /// Features to pixels (`Decoder` of `models/basic_vae.py`).
 struct Decoder {
-  private struct Level {
+  struct Level {
     let blocks: [(block: ResidualBlock, attention: PixelAttention?)]
     let upsampling: Upsampling?
   }
 
-  private let convIn: Convolution
-  private let middle: Middle
+  let convIn: Convolution
+  let middle: Middle
   /// From the lowest resolution up.
-  private let levels: [Level]
-  private let normOut: GroupNorm
-  private let convOut: Convolution
+  let levels: [Level]
+  let normOut: GroupNorm
+  let convOut: Convolution
 
   init(_ p: Parameters, _ configuration: TokenizerConfiguration) {
     let widths = configuration.multipliers.map { $0 * configuration.channels }

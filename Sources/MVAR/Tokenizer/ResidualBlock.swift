@@ -2,11 +2,11 @@ import Torch
 
 /// `ResnetBlock` of `models/basic_vae.py`.
 struct ResidualBlock {
-  private let norm1: GroupNorm
-  private let conv1: Convolution
-  private let norm2: GroupNorm
-  private let conv2: Convolution
-  private let shortcut: Convolution?
+  let norm1: GroupNorm
+  let conv1: Convolution
+  let norm2: GroupNorm
+  let conv2: Convolution
+  let shortcut: Convolution?
 
   init(_ p: Parameters, _ inputs: Int, _ outputs: Int) {
     norm1 = GroupNorm(p / "norm1", inputs)
@@ -46,9 +46,9 @@ struct PixelAttention {
 
 /// The lowest resolution, between the levels down and the levels up.
 struct Middle {
-  private let block1: ResidualBlock
-  private let attention: PixelAttention?
-  private let block2: ResidualBlock
+  let block1: ResidualBlock
+  let attention: PixelAttention?
+  let block2: ResidualBlock
 
   init(_ p: Parameters, _ channels: Int, attention: Bool) {
     block1 = ResidualBlock(p / "block_1", channels, channels)

@@ -4,11 +4,11 @@ import Torch
 public struct Tokenizer {
   public let configuration: TokenizerConfiguration
   let quantizer: Quantizer
-  private let dtype: DType
+  let dtype: DType
   private let encoder: Encoder?
   private let quantConv: Convolution?
-  private let decoder: Decoder
-  private let postQuantConv: Convolution
+  let decoder: Decoder
+  let postQuantConv: Convolution
 
   /// - Parameter configuration: Nil to read it off the parameters' shapes.
   /// - Parameter encodes: Whether the encoder is wanted; sampling needs only the decoder.

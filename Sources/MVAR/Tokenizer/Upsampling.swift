@@ -7,8 +7,8 @@ import Torch
 /// likewise. One 2×2 convolution with four times the channels at the lower resolution computes all
 /// four kinds of output pixel, with 16 products where the plain form has 36.
 struct Upsampling {
-  private let plain: Convolution
-  private let merged: Tensor  // [4 C, C, 2, 2], output kind (row, column) outermost
+  let plain: Convolution
+  let merged: Tensor  // [4 C, C, 2, 2], output kind (row, column) outermost
   private let mergedBias: Tensor  // [4 C]
 
   init(_ p: Parameters, _ channels: Int) {

@@ -11,12 +11,12 @@ struct AttentionCache {
 
 /// Multi-head attention, bidirectional inside a scale (`SelfAttention`, `models/basic_mvar.py`).
 struct Attention {
-  private let heads: Int
-  private let seesEarlierScales: Bool
-  private let qkv: Linear
-  private let projection: Linear
+  let heads: Int
+  let seesEarlierScales: Bool
+  let qkv: Linear
+  let projection: Linear
   /// What unit queries are multiplied by, `[1, H, 1, 1]`; nil without l2 normalisation.
-  private let queryScale: Tensor?
+  let queryScale: Tensor?
 
   init(_ p: Parameters, _ configuration: TransformerConfiguration) {
     let C = configuration.width

@@ -9,8 +9,8 @@ public struct BlockState {
 
 /// Two linear layers with GELU between them.
 struct FeedForward {
-  private let fc1: Linear
-  private let fc2: Linear
+  let fc1: Linear
+  let fc2: Linear
 
   init(_ p: Parameters, width: Int, hidden: Int) {
     fc1 = Linear(p / "fc1", width, hidden)
@@ -47,13 +47,13 @@ struct Modulation {
 /// A block of M-VAR or VAR (`AdaLNSelfAttn`, `models/basic_mvar.py`): attention, Mamba-2 in M-VAR,
 /// feed-forward; each on an input that the class modulates.
 struct Block {
-  private let attention: Attention
-  private let mamba: Mamba2?
-  private let feedForward: FeedForward
-  private let modulator: Modulator
+  let attention: Attention
+  let mamba: Mamba2?
+  let feedForward: FeedForward
+  let modulator: Modulator
 
   /// What turns the class into this block's modulations.
-  private enum Modulator {
+  enum Modulator {
     case own(Linear)
     /// An offset `[1, 1, 3 n, C]` to those that all blocks share.
     case shared(Tensor)

@@ -5,14 +5,14 @@ import Torch
 /// M-VAR (arXiv 2411.10433) or VAR (arXiv 2404.02905): logits of a scale's tokens from its input.
 public struct Transformer {
   public let configuration: TransformerConfiguration
-  private let wordEmbedding: Linear
-  private let classEmbedding: Tensor  // [classes + 1, C]
-  private let start: Tensor  // [1, n_0, C]
-  private let positions: Tensor  // [1, L, C], of place and scale
-  private let sharedModulator: Linear?
-  private let blocks: [Block]
-  private let headModulator: Linear
-  private let head: Linear
+  let wordEmbedding: Linear
+  let classEmbedding: Tensor  // [classes + 1, C]
+  let start: Tensor  // [1, n_0, C]
+  let positions: Tensor  // [1, L, C], of place and scale
+  let sharedModulator: Linear?
+  let blocks: [Block]
+  let headModulator: Linear
+  let head: Linear
 
   /// - Parameter configuration: Nil to read it off the parameters.
   /// - Throws: ``MVARError`` where they are of no transformer that this library knows.

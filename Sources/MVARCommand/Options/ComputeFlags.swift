@@ -12,7 +12,16 @@ struct ComputeFlags: ParsableArguments {
 
   @OptionGroup var placement: PlacementFlags
 
-  var options: ComputeOptions { placement.options(dtype) }
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Use fused kernels and CUDA graphs where there are any: on a GPU, in 16 bits.")
+  var fused = true
+
+  var options: ComputeOptions {
+    var options = placement.options(dtype)
+    options.fused = fused
+    return options
+  }
 }
 
 /// Where to compute.

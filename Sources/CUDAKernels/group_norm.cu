@@ -1,0 +1,105 @@
+// Group normalisation of the tokenizer's decoder, channels last, with what stands around it: the bias of the convolution
+// in front, the sum of a residual block, the interleaving of an upsampling. 32 groups, ε = 1e-6.
+// Pixels are summed in slices whose number depends on the picture's size alone, and slices in their order, so that a
+// picture does not depend on the batch.
+constexpr int GROUPS = 32;
+
+/// Makes x and sums it up: sums [B, slices, 32, 2] get each group's sum and sum of squares.
+///
+/// What x is, for pictures of H × W pixels and C channels (threads: a multiple of C / 8):
+/// - kind 0: source [B, H, W, C] + bias;
+/// - kind 1: source + other [B, H, W, C] + bias;
+/// - kind 2: source [B, H/2 + 1, W/2 + 1, 2, 2, C], of which pixel (i, j) is at (i/2 + i%2, j/2 + j%2, i%2, j%2), + bias.
+/// `out` [B, H, W, C] gets x where it is not null. Shared memory: 16 floats a thread. Grid: slices, pictures.
+extern "C" __global__ void norm_statistics(const half_t *source, const half_t *other, const half_t *bias, half_t *out,
+                                           float *sums, int kind, int H, int W, int C) {
+  extern __shared__ float partial[];
+  let_successor_start();
+  wait_for_predecessor();
+  const int chunks = C / 8, rows = blockDim.x / chunks, chunk = threadIdx.x % chunks, row = threadIdx.x / chunks;
+  const int pixels = H * W, slice = (pixels + gridDim.x - 1) / gridDim.x, from = blockIdx.x * slice;
+  const int to = min(from + slice, pixels);
+  const long long picture = blockIdx.y;
+  float offset[8] = {}, sum[8] = {}, squares[8] = {};
+  if (bias) unpack(load16(bias + chunk * 8), offset);
+  for (int pixel = from + row; pixel < to; pixel += rows) {
+    const long long at = (picture * pixels + pixel) * C + chunk * 8;
+    long long read = at;
+    if (kind == 2) {
+      const int i = pixel / W, j = pixel % W;
+      const long long place = (picture * (H / 2 + 1) + i / 2 + i % 2) * (W / 2 + 1) + j / 2 + j % 2;
+      read = (place * 4 + i % 2 * 2 + j % 2) * C + chunk * 8;
+    }
+    float value[8];
+    unpack(load16(source + read), value);
+    for (int c = 0; c < 8; c++) value[c] += offset[c];
+    if (kind == 1) {
+      float added[8];
+      unpack(load16(other + at), added);
+      for (int c = 0; c < 8; c++) value[c] += added[c];
+    }
+    if (out) {
+      const uint4 rounded = pack(value);
+      store16(out + at, rounded);
+      unpack(rounded, value);
+    }
+    for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
+  }
+  for (int c = 0; c < 8; c++) {
+    partial[row * 2 * C + chunk * 8 + c] = sum[c];
+    partial[row * 2 * C + C + chunk * 8 + c] = squares[c];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * C; i += blockDim.x) {
+    float total = 0.f;
+    for (int r = 0; r < rows; r++) total += partial[r * 2 * C + i];
+    partial[i] = total;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
+    const int group = i / 2, size = C / GROUPS;
+    const float *channels = partial + i % 2 * C + group * size;
+    float total = 0.f;
+    for (int c = 0; c < size; c++) total += channels[c];
+    sums[(picture * gridDim.x + blockIdx.x) * 2 * GROUPS + i] = total;
+  }
+}
+
+/// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
+/// where `bias` (or null) is still to be added to x. Grid: pictures, of 64 threads or more.
+extern "C" __global__ void norm_factors(const float *sums, const half_t *weight, const half_t *shift, const half_t *bias,
+                                        float *factors, int slices, int pixels, int C) {
+  __shared__ float totals[2 * GROUPS];
+  let_successor_start();
+  wait_for_predecessor();
+  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
+    float total = 0.f;
+    for (int s = 0; s < slices; s++) total += sums[(static_cast<long long>(blockIdx.x) * slices + s) * 2 * GROUPS + i];
+    totals[i] = total;
+  }
+  __syncthreads();
+  const float count = static_cast<float>(pixels) * (C / GROUPS);
+  float *own = factors + static_cast<long long>(blockIdx.x) * 2 * C;
+  for (int c = threadIdx.x; c < C; c += blockDim.x) {
+    const int group = c / (C / GROUPS);
+    const float mean = totals[2 * group] / count;
+    const float variance = fmaxf(totals[2 * group + 1] / count - mean * mean, 0.f);
+    const float factor = to_float(weight[c]) * rsqrtf(variance + 1e-6f);
+    own[c] = factor;
+    own[C + c] = to_float(shift[c]) + ((bias ? to_float(bias[c]) : 0.f) - mean) * factor;
+  }
+}
+
+/// out = SiLU(x·factor + term), eight channels a thread. Grid: chunks of a picture, pictures.
+extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int count, int C) {
+  let_successor_start();
+  wait_for_predecessor();
+  const int i = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
+  if (i >= count) return;
+  const long long at = static_cast<long long>(blockIdx.y) * count + i;
+  const float *factor = factors + static_cast<long long>(blockIdx.y) * 2 * C + i % C, *term = factor + C;
+  float value[8];
+  unpack(load16(x + at), value);
+  for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[c] + term[c]);
+  store16(out + at, pack(value));
+}

@@ -1,0 +1,108 @@
+import CUDAKernels
+import StateSpace
+import Torch
+
+// R sequences (images, twice with guidance), n tokens, C width.
+
+/// A transformer block on a GPU: the products of ``Block`` as they are, and what stands between them fused.
+struct FusedBlock {
+  private struct Mamba {
+    let inProj: Linear
+    let scan: MambaScanWeights
+    let outProj: Tensor  // the norm's weight multiplied in
+    let inner: Int
+  }
+
+  private let kernels: CUDAKernels
+  private let block: Block
+  private let scale: AttentionScale
+  private let mamba: Mamba?
+
+  init(_ block: Block, _ kernels: CUDAKernels) {
+    self.kernels = kernels
+    self.block = block
+    scale =
+      block.attention.queryScale.map { .unitVectors($0.to(.float32).reshape(-1).contiguous()) }
+      ?? .constant(0.25 / Double(TransformerConfiguration.headSize).squareRoot())
+    mamba = block.mamba.map { layer in
+      Mamba(
+        inProj: layer.inProj,
+        scan: MambaScanWeights(
+          convWeight: layer.convWeight.reshape(-1, 4).contiguous(),
+          convBias: layer.convBias, dtBias: layer.dtBias, a: layer.a, d: layer.d),
+        // RMSNorm's weight acts on the columns of the product after it.
+        outProj: (layer.outProj.weight.to(.float32) * layer.normWeight.to(.float32))
+          .to(layer.outProj.weight.dtype),
+        inner: layer.inner)
+    }
+  }
+
+  /// What a block keeps between scales, in memory that stays in place.
+  enum State {
+    case mamba(MambaScanState)
+    case keys(KeyValueCache)
+  }
+
+  func state(sequences: Int, tokens: Int, _ dtype: DType, _ device: Device) -> State {
+    if let mamba {
+      return .mamba(
+        MambaScanState(sequences: sequences, inner: mamba.inner, dtype: dtype, device: device))
+    }
+    let width = block.attention.heads * TransformerConfiguration.headSize
+    return .keys(
+      KeyValueCache(
+        sequences: sequences, capacity: tokens, width: width, dtype: dtype, device: device))
+  }
+
+  /// `[conditions, (9 or 6)·C]`, in the order of `ada_lin`: gains, scales, shifts.
+  func modulations(condition: Tensor, shared: Tensor?) -> ModulationTable {
+    switch block.modulator {
+    case .own(let linear): ModulationTable(rows: linear(condition))
+    case .shared(let offset): ModulationTable(rows: shared! + offset.reshape(1, -1))
+    }
+  }
+
+  /// Which scale is computed, and where its tokens begin.
+  struct Place {
+    let scale: Int
+    let firstToken: Int
+    let isLast: Bool
+  }
+
+  /// - Parameters:
+  ///   - x: the residual stream `[R, n, C]`, changed in place.
+  ///   - before: what the block in front has still to add to it.
+  /// - Returns: what this block has still to add.
+  func callAsFunction(
+    _ x: Tensor, after before: SublayerOutput?, _ table: ModulationTable, state: State,
+    at place: Place
+  ) -> SublayerOutput {
+    let C = x.length(2)
+    let sublayers = table.rows.length(1) / (3 * C)
+    func input(_ index: Int, adding output: SublayerOutput?) -> Tensor {
+      kernels.modulatedNorm(
+        x, adding: output, table: table,
+        columns: (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C))
+    }
+    func output(_ index: Int, _ y: Tensor, squares: Tensor? = nil, inner: Int = 1) -> SublayerOutput
+    {
+      SublayerOutput(
+        y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
+    }
+    let qkv = block.attention.qkv(input(0, adding: before))
+    var pending = output(0, block.attention.projection(attention(qkv, state, place)))
+    if let mamba, case .mamba(let state) = state {
+      let projected = mamba.inProj(input(1, adding: pending))
+      let (y, squares) = kernels.mambaScan(
+        projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
+      pending = output(1, y.linear(mamba.outProj), squares: squares, inner: mamba.inner)
+    }
+    let last = sublayers - 1
+    return output(last, block.feedForward(input(last, adding: pending)))
+  }
+
+  private func attention(_ qkv: Tensor, _ state: State, _ place: Place) -> Tensor {
+    guard case .keys(let cache) = state else { return kernels.attention(qkv, scale: scale) }
+    return kernels.attention(qkv, scale: scale, cache: cache, from: place.firstToken)
+  }
+}

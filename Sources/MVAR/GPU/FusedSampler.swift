@@ -1,0 +1,62 @@
+import Synchronization
+import Torch
+
+/// Draws images scale by scale with fused kernels and CUDA graphs, as ``Sampler`` does with readable operations.
+final class FusedSampler {
+  private let sampling: GraphedSampling
+  private let images: Int
+  private let count: Int
+  private let pool: FusedModel
+  private var k = 0
+
+  fileprivate init(_ sampling: GraphedSampling, images: Int, count: Int, pool: FusedModel) {
+    (self.sampling, self.images, self.count, self.pool) = (sampling, images, count, pool)
+  }
+
+  deinit { pool.take(back: sampling) }
+
+  /// The next scale's tokens `[B, n]` and f̂ with it `[B, Cvae, h, w]`; nil after the last.
+  func next() throws -> (index: Int, tokens: Tensor, fHat: Tensor)? {
+    guard k < count else { return nil }
+    let (tokens, fHat) = try sampling.scale(k)
+    defer { k += 1 }
+    // Copies, as graphs write to the same place again.
+    return (k, tokens.slice(0, 0..<images).clone(), fHat.slice(0, 0..<images).clone())
+  }
+}
+
+/// A transformer and a tokenizer as a GPU runs them fastest, with the graphs recorded so far.
+final class FusedModel: @unchecked Sendable {
+  private let transformer: Transformer
+  private let fused: FusedTransformer
+  private let quantizer: Quantizer
+  let decoding: GraphedDecoding
+  /// Graphs that no sampler uses now, by batch size.
+  private let free = Mutex<[Int: [GraphedSampling]]>([:])
+
+  /// Nil where the readable path has to do: on a CPU, in float32, or where kernels cannot be compiled.
+  init?(_ transformer: Transformer, _ tokenizer: Tokenizer) {
+    guard let fused = FusedTransformer.make(transformer), let decoder = FusedDecoder(tokenizer)
+    else { return nil }
+    (self.transformer, self.fused) = (transformer, fused)
+    quantizer = tokenizer.quantizer
+    decoding = GraphedDecoding(decoder)
+  }
+
+  /// One class and one seed an image; the settings must not ask for smooth sampling.
+  func sampler(labels: [Int], seeds: [UInt64], settings: SamplingSettings) throws -> FusedSampler {
+    precondition(labels.count == seeds.count && !labels.isEmpty && !settings.smooth)
+    let size = PaddedBatch.size(for: labels.count)
+    let known = free.withLock { $0[size]?.popLast() }
+    let sampling = known ?? GraphedSampling(fused, transformer, quantizer, batch: size)
+    let sampler = FusedSampler(
+      sampling, images: labels.count, count: transformer.configuration.schedule.count, pool: self)
+    try sampling.begin(labels: labels, seeds: seeds, settings: settings)
+    return sampler
+  }
+
+  fileprivate func take(back sampling: GraphedSampling) {
+    // One of each size is worth its memory; more come only from runs that overlap.
+    free.withLock { $0[sampling.batch] = [sampling] }
+  }
+}

@@ -1,0 +1,307 @@
+import CUDAKernels
+import Foundation
+import StateSpace
+import Testing
+import Torch
+import TorchTestSupport
+
+@testable import MVAR
+
+// Each kernel against the readable path in float32, on numbers that 16 bits hold exactly. They run where a GPU is.
+
+private let hasGPU: Bool = {
+  try? LibTorch.load(cuda: true)
+  return LibTorch.hasNVIDIADriver && CUDA.isAvailable
+}()
+private let gpu = Device.cuda(0)
+private let types: [DType] = [.bfloat16, .float16]
+
+private func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
+  (Tensor.randn(shape, seed: seed) * scale).to(dtype, device: gpu)
+}
+
+private func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
+
+extension Tensor {
+  fileprivate func root() -> Tensor { (log() * 0.5).exp() }
+  fileprivate func magnitude() -> Tensor { (self * self).root() }
+}
+
+/// A share of the largest number, as sums of rounded numbers have it.
+private func expectClose(
+  _ found: Tensor, _ expected: Tensor, _ dtype: DType, roundings: Double = 4,
+  _ comment: Comment? = nil, location: SourceLocation = #_sourceLocation
+) throws {
+  let step = dtype == .bfloat16 ? 0x1p-8 : 0x1p-11
+  let largest = try expected.magnitude().reshape(-1).max(0).item()
+  let distance = try distance(readable(found), expected)
+  #expect(
+    distance <= roundings * step * max(largest, 1e-3), comment, sourceLocation: location)
+}
+
+@Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
+struct CUDAKernelsTests {
+  @Test(arguments: types, [(1, 1, 64), (3, 5, 200), (2, 17, 1024), (4, 256, 1536), (2, 3, 2304)])
+  func normalizesWithModulation(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
+    let (R, n, C) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let x = random(R, n, C, seed: 1, dtype)
+      let y = random(R, n, C, seed: 2, dtype)
+      let conditions = max(1, R - 1)
+      let table = ModulationTable(rows: random(conditions, 6 * C, seed: 3, dtype))
+      let squares = random(R, n, 3, seed: 4, .float32).magnitude() + 0.1
+      for normalized in [false, true] {
+        let stream = x.clone()
+        let output = SublayerOutput(
+          y: y, squares: normalized ? (squares, 7) : nil, table: table, gain: C)
+        let found = kernels.modulatedNorm(
+          stream, adding: output, table: table, columns: (scale: 2 * C, shift: 5 * C))
+        // The last row serves all sequences from there on.
+        let rows = Tensor.concatenate(
+          (0..<R).map { readable(table.rows).slice(0, min($0, conditions - 1)..<min($0, conditions - 1) + 1) }, axis: 0)
+        func part(_ index: Int) -> Tensor { rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1) }
+        let factor = (readable(squares).sum(2, keepingAxes: true) / 7 + 1e-5).root()
+        let added = normalized ? readable(y) / factor : readable(y)
+        let sum = readable(x) + part(1) * added
+        try expectClose(stream, sum, dtype, roundings: 1)
+        let expected = readable(stream).layerNorm(epsilon: 1e-6) * (part(2) + 1) + part(5)
+        try expectClose(found, expected, dtype)
+      }
+    }
+  }
+
+  @Test(arguments: types, [(1, 1, 1), (2, 9, 2), (3, 64, 1), (2, 65, 3), (1, 256, 4), (1, 1024, 1)])
+  func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
+    let (R, n, H) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let qkv = random(R, n, 3 * 64 * H, seed: 5, dtype)
+      let scales = Tensor.randn([H], seed: 6).magnitude() * 5 + 1
+      let found = kernels.attention(qkv, scale: .unitVectors(scales.to(gpu)))
+      try expectClose(found, attended(qkv, qkv, scales: scales), dtype)
+      let plain = kernels.attention(qkv, scale: .constant(0.25 / 8))
+      try expectClose(plain, attended(qkv, qkv, scales: nil), dtype)
+    }
+  }
+
+  @Test(arguments: types)
+  func attendsToEarlierScales(_ dtype: DType) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let (R, H, counts) = (2, 2, [1, 4, 70, 100])
+      let all = random(R, counts.reduce(0, +), 3 * 64 * H, seed: 7, dtype)
+      let scales = Tensor.randn([H], seed: 8).magnitude() * 5 + 1
+      for isUnit in [true, false] {
+        let cache = KeyValueCache(
+          sequences: R, capacity: 200, width: 64 * H, dtype: dtype, device: gpu)
+        var start = 0
+        for count in counts {
+          let qkv = all.slice(1, start..<start + count).contiguous()
+          let found = kernels.attention(
+            qkv, scale: isUnit ? .unitVectors(scales.to(gpu)) : .constant(0.1), cache: cache,
+            from: start)
+          let seen = all.slice(1, 0..<start + count)
+          let expected = attended(qkv, seen, scales: isUnit ? scales : nil, constant: 0.1)
+          try expectClose(found, expected, dtype)
+          start += count
+        }
+      }
+    }
+  }
+
+  private func attended(
+    _ queries: Tensor, _ keys: Tensor, scales: Tensor?, constant: Double = 0.25 / 8
+  ) -> Tensor {
+    func parts(_ x: Tensor) -> [Tensor] {
+      let (R, n, width) = x.shape3
+      let heads = readable(x).reshape(R, n, 3, width / 192, 64).permute(2, 0, 3, 1, 4)
+      return (0..<3).map { heads[$0] }
+    }
+    var (q, k, v) = (parts(queries)[0], parts(keys)[1], parts(keys)[2])
+    if let scales { (q, k) = (q.normalized() * scales.reshape(1, -1, 1, 1), k.normalized()) }
+    let (R, n, width) = queries.shape3
+    return q.attention(k, v, scale: scales == nil ? constant : 1).transpose(1, 2)
+      .reshape(R, n, width / 3)
+  }
+
+  @Test(arguments: types, [64, 192])
+  func scansLikeTheMambaLayer(_ dtype: DType, width: Int) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let layer = Mamba2(
+        Parameters(RandomSource(seed: 9), dtype: .float32, device: .cpu), width: width)
+      let weights = MambaScanWeights(
+        convWeight: layer.convWeight.reshape(-1, 4).to(gpu), convBias: layer.convBias.to(gpu),
+        dtBias: layer.dtBias.to(gpu), a: layer.a.to(gpu), d: layer.d.to(gpu))
+      let R = 3
+      let state = MambaScanState(sequences: R, inner: layer.inner, dtype: dtype, device: gpu)
+      var expectedState: Mamba2State?
+      let counts = [1, 4, 2, 65, 130, 256]
+      for (scale, n) in counts.enumerated() {
+        let x = Tensor.randn([R, n, width], seed: UInt64(10 + scale)).to(dtype).to(.float32)
+        let projected = layer.inProj(x).to(dtype, device: gpu)
+        let (y, squares) = kernels.mambaScan(
+          projected, weights, state: state, scale: scale, keepsState: scale < counts.count - 1)
+        let mean = readable(squares).sum(2, keepingAxes: true) / Double(layer.inner)
+        let normed = readable(y) / (mean + 1e-5).root() * layer.normWeight
+        let found = layer.outProj(normed)
+        let expected = layer(x, state: &expectedState)
+        try expectClose(found, expected, dtype, roundings: 12, "scale \(scale)")
+      }
+    }
+  }
+
+  @Test(arguments: types, [(900, 0.96), (0, 1), (10, 1), (0, 0.5), (1, 1), (4096, 0.9)])
+  func drawsWhatTheReadablePathDraws(_ dtype: DType, _ filter: (k: Int, p: Double)) throws {
+    let (B, n, V) = (3, 37, 4096)
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let logits = random(2 * B, n, V, seed: 20, dtype, scale: 3)
+      let seeds: [UInt64] = [1, 2, .max]
+      let (guidance, progress) = (1.5, 4.0 / 9)
+      let found = try kernels.drawTokens(
+        logits, seeds: .of(seeds.map { Int(truncatingIfNeeded: $0) }, device: gpu),
+        settings: .of([Float(guidance), Float(filter.p), Float(filter.k)], device: gpu),
+        progress: progress, domain: TokenDraw.domain(scale: 4)
+      ).elements(as: Int.self)
+      let t = guidance * progress
+      let halves = readable(logits)
+      let guided = halves.slice(0, 0..<B) * (1 + t) - halves.slice(0, B..<2 * B) * t
+      let kept = LogitFilter(topK: filter.k, topP: filter.p)(guided)
+      let expected = try TokenDraw(seeds: seeds, device: .cpu).tokens(kept, scale: 4)
+        .elements(as: Int.self)
+      // A token at the edge of what is kept, or a number at the edge of two tokens, may fall on the other side.
+      let equal = zip(found, expected).count { $0 == $1 }
+      #expect(equal >= expected.count - 1, "\(equal) of \(expected.count)")
+    }
+  }
+
+  @Test(arguments: types, [(1, 160, 16, 16), (2, 64, 5, 7), (3, 640, 8, 8), (1, 32, 64, 64)])
+  func normalizesGroups(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
+    let (B, C, H, W) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let x = random(B, C, H, W, seed: 30, dtype).channelsLast()
+      let y = random(B, C, H, W, seed: 31, dtype).channelsLast()
+      let (weight, shift) = (random(C, seed: 32, dtype), random(C, seed: 33, dtype))
+      let bias = random(C, seed: 34, dtype)
+      func expected(_ input: Tensor) -> Tensor {
+        input.groupNorm(32, readable(weight), readable(shift), epsilon: 1e-6).silu()
+      }
+      let column = readable(bias).reshape(1, C, 1, 1)
+      let biased = kernels.groupNormSiLU(
+        kernels.summedUp(x, bias: bias), weight: weight, shift: shift)
+      try expectClose(biased, expected(readable(x) + column), dtype)
+      let sum = kernels.sum(x, y, bias: bias)
+      try expectClose(sum.x, readable(x) + readable(y) + column, dtype, roundings: 1)
+      try expectClose(
+        kernels.groupNormSiLU(sum, weight: weight, shift: shift), expected(readable(sum.x)), dtype)
+    }
+  }
+
+  @Test(arguments: types)
+  func interleavesPixels(_ dtype: DType) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let (B, C, H, W) = (2, 32, 3, 5)
+      let kinds = random(B, 4 * C, H + 1, W + 1, seed: 40, dtype).channelsLast()
+      let bias = random(C, seed: 41, dtype)
+      let found = readable(kernels.interleaved(kinds, bias: bias).x)
+      let source = readable(kinds).reshape(B, 2, 2, C, H + 1, W + 1)
+      for (i, j) in [(0, 0), (1, 4), (2, 3), (5, 9)] {
+        let kind = source.select(1, i % 2).select(1, j % 2)
+        let expected = kind.select(2, i / 2 + i % 2).select(2, j / 2 + j % 2) + readable(bias)
+        try expectClose(found.select(2, i).select(2, j), expected, dtype, roundings: 1)
+      }
+    }
+  }
+}
+
+@Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
+struct FusedModelTests {
+  /// Both ways through a small model with the same weights.
+  private func models(_ kind: TransformerConfiguration.Kind, _ dtype: DType, attention: TransformerConfiguration.AttentionNorm)
+    throws -> (Transformer, Tokenizer)
+  {
+    var configuration = TransformerConfiguration(kind: kind, depth: 3)
+    configuration.attentionNorm = attention
+    let p = Parameters(RandomSource(seed: 50), dtype: dtype, device: gpu)
+    return (
+      try Transformer(p, configuration: configuration), Tokenizer(p / "tokenizer", encodes: false)
+    )
+  }
+
+  @Test(arguments: TransformerConfiguration.Kind.allCases, types)
+  func givesTheLogitsOfTheReadablePath(_ kind: TransformerConfiguration.Kind, _ dtype: DType) throws {
+    try withInferenceMode {
+      try withTorchErrors {
+        for attention in [TransformerConfiguration.AttentionNorm.l2, .scaled] {
+          let (half, _) = try models(kind, dtype, attention: attention)
+          let (full, _) = try models(kind, .float32, attention: attention)
+          let fused = try #require(FusedTransformer.make(half))
+          let labels: Tensor = .of([1, 2, half.unconditionalLabel], device: gpu)
+          let both: Tensor = .of([1, 2, 1000, 1000], device: gpu)
+          let (a, b, c) = (fused.condition(labels), half.condition(both), full.condition(both))
+          let state = fused.state(batch: 2)
+          var (readableState, fullState) = (half.initialState(), full.initialState())
+          for (k, range) in half.configuration.schedule.ranges.enumerated() {
+            let input = k == 0 ? nil : random(2, range.count, 32, seed: UInt64(60 + k), .float32)
+            let twice = input?.repeated(2, 1, 1)
+            let expected = full.step(twice, condition: c, state: &fullState)
+            let found = fused.step(input, scale: k, condition: a, state: state).to(.float32)
+            let plain = half.step(twice, condition: b, state: &readableState)
+            // No further from float32 than the readable path in the same 16 bits.
+            #expect(
+              try distance(found, expected) <= 1.5 * distance(plain, expected) + 1e-3, "scale \(k)")
+          }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: types)
+  func drawsTheSameAgainFromGraphs(_ dtype: DType) throws {
+    try withInferenceMode {
+      try withTorchErrors {
+        let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
+        let model = try #require(FusedModel(transformer, tokenizer))
+        func tokens(_ labels: [Int], _ seeds: [UInt64]) throws -> [[Int]] {
+          let sampler = try model.sampler(labels: labels, seeds: seeds, settings: .init())
+          var rows = labels.map { _ in [Int]() }
+          while let scale = try sampler.next() {
+            for (index, _) in labels.enumerated() {
+              rows[index] += try scale.tokens.select(0, index).elements(as: Int.self)
+            }
+          }
+          return rows
+        }
+        let first = try tokens([1, 2, 3], [4, 5, 6])
+        for _ in 0..<3 { #expect(try tokens([1, 2, 3], [4, 5, 6]) == first) }
+        // Among others, in another place.
+        let other = try tokens([7, 3, 9, 1], [8, 6, 1, 4])
+        #expect(other[1] == first[2] && other[3] == first[0] && other[0] != first[0])
+        #expect(try tokens([1, 2, 3], [4, 5, 6]) == first)
+      }
+    }
+  }
+
+  @Test(arguments: types, [1, 3, 18])
+  func decodesLikeTheReadablePath(_ dtype: DType, batch: Int) throws {
+    try withInferenceMode {
+      try withTorchErrors {
+        let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
+        let exact = Tokenizer(
+          Parameters(RandomSource(seed: 50), dtype: .float32, device: gpu) / "tokenizer",
+          encodes: false)
+        let model = try #require(FusedModel(transformer, tokenizer))
+        let fHat = random(batch, 32, 16, 16, seed: 70, .float32)
+        let expected = exact.decode(fHat: fHat)
+        let plain = try distance(tokenizer.decode(fHat: fHat), expected)
+        for _ in 0..<3 {
+          #expect(try distance(model.decoding(fHat: fHat), expected) <= 1.5 * plain + 1e-3)
+        }
+      }
+    }
+  }
+}
