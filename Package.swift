@@ -51,7 +51,7 @@ let package = Package(
       resources: [
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
-        .embedInCode("group_norm.cu"),
+        .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),

@@ -17,6 +17,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
+  let fewRows: [FewRowsForm: CUDAKernel]
   let program: CUDAProgram
   private let draws = Mutex<[Int: CUDAKernel]>([:])
 
@@ -49,6 +50,11 @@ public final class CUDAKernels: @unchecked Sendable {
     mambaScan = try program.kernel("mamba_scan")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
+    let program = program
+    fewRows = try Dictionary(
+      uniqueKeysWithValues: FewRowsForm.all.map {
+        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+      })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")
   }
@@ -58,7 +64,7 @@ public final class CUDAKernels: @unchecked Sendable {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.mamba_scan_cu, PackageResources.token_draw_cu,
-      PackageResources.group_norm_cu,
+      PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 

@@ -177,6 +177,23 @@ struct CUDAKernelsTests {
     }
   }
 
+  @Test(
+    arguments: types,
+    [(1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 72), (64, 4096, 2048), (80, 1536, 6320)])
+  func multipliesFewRows(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
+    let (M, K, N) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let x = random(1, M, K, seed: 35, dtype)
+      let weight = random(N, K, seed: 36, dtype, scale: 0.05)
+      let bias = random(N, seed: 37, dtype)
+      let plain = readable(x).linear(readable(weight))
+      try expectClose(kernels.linear(x, weight, nil), plain, dtype, roundings: 1)
+      let activated = (plain + readable(bias)).geluTanh()
+      try expectClose(kernels.linear(x, weight, bias, gelu: true), activated, dtype, roundings: 1)
+    }
+  }
+
   @Test(arguments: types, [(1, 160, 16, 16), (2, 64, 5, 7), (3, 640, 8, 8), (1, 32, 64, 64)])
   func normalizesGroups(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
     let (B, C, H, W) = shape

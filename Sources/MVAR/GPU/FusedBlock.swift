@@ -89,16 +89,20 @@ struct FusedBlock {
       SublayerOutput(
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
     }
-    let qkv = block.attention.qkv(input(0, adding: before))
-    var pending = output(0, block.attention.projection(attention(qkv, state, place)))
+    func linear(_ x: Tensor, _ layer: Linear, gelu: Bool = false) -> Tensor {
+      kernels.linear(x, layer.weight, layer.bias, gelu: gelu)
+    }
+    let qkv = linear(input(0, adding: before), block.attention.qkv)
+    var pending = output(0, linear(attention(qkv, state, place), block.attention.projection))
     if let mamba, case .mamba(let state) = state {
-      let projected = mamba.inProj(input(1, adding: pending))
+      let projected = linear(input(1, adding: pending), mamba.inProj)
       let (y, squares) = kernels.mambaScan(
         projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
-      pending = output(1, y.linear(mamba.outProj), squares: squares, inner: mamba.inner)
+      pending = output(1, kernels.linear(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
     }
     let last = sublayers - 1
-    return output(last, block.feedForward(input(last, adding: pending)))
+    let hidden = linear(input(last, adding: pending), block.feedForward.fc1, gelu: true)
+    return output(last, linear(hidden, block.feedForward.fc2))
   }
 
   private func attention(_ qkv: Tensor, _ state: State, _ place: Place) -> Tensor {

@@ -74,7 +74,7 @@ final class FusedTransformer {
     let y = kernels.modulatedNorm(
       x, adding: pending, table: condition.head,
       columns: (scale: 0, shift: transformer.configuration.width))
-    return transformer.head(y)
+    return kernels.linear(y, transformer.head.weight, transformer.head.bias)
   }
 
   private func embed(_ input: Tensor?, _ range: Range<Int>, _ condition: Condition) -> Tensor {
