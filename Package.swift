@@ -89,7 +89,8 @@ let package = Package(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
-    .testTarget(name: "CUDAKernelsTests", dependencies: ["CUDAKernels", "MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "CUDAKernelsTests", dependencies: ["CUDAKernels", "MVAR", "TorchTestSupport"]),
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",

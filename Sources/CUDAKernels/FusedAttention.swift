@@ -51,7 +51,6 @@ extension CUDAKernels {
     _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
     _ scale: AttentionScale
   ) -> Tensor {
-    precondition(C % 64 == 0)
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     var (scales, constant) = (Tensor?.none, 1.0)
     switch scale {

@@ -48,7 +48,6 @@ extension CUDAKernels {
     columns: (scale: Int, shift: Int)
   ) -> Tensor {
     let (R, n, C) = x.shape3
-    precondition(C % 8 == 0 && C <= 8192)
     let out = Tensor.empty([R, n, C], dtype: dtype, device: x.device)
     let gains = output?.table.rows ?? table.rows
     modulatedNorm(

@@ -36,6 +36,9 @@ struct BenchCommand: AsyncParsableCommand {
     help: "Measured runs after one to warm up; the median is reported.")
   var runs = 3
 
+  @Flag(help: "Measure each part of the transformer as well (on a GPU, in 16 bits).")
+  var parts = false
+
   @Option(help: "A folder with mvar_d16.pth and vae_ch160v4096z32.pth, say.")
   var weights: String?
 
@@ -59,13 +62,17 @@ struct BenchCommand: AsyncParsableCommand {
     if let json, json != "-" { try Files.checkWritable(json) }
     let benchmark = try await prepared()
     // On a GPU the first run sets up, the second records graphs.
-    for _ in 0..<(benchmark.device == .cpu ? 1 : 3) { _ = try await benchmark.measure(batch: batch) }
+    for _ in 0..<(benchmark.device == .cpu ? 1 : 3) {
+      _ = try await benchmark.measure(batch: batch)
+    }
     var measured: [SamplingBenchmark.Measurement] = []
     for _ in 0..<runs { measured.append(try await benchmark.measure(batch: batch)) }
     guard measured.allSatisfy({ $0.mean.isFinite }) else {
       throw CommandError("the result holds numbers that are not finite; use another --dtype")
     }
-    let report = BenchReport(self, benchmark, measured)
+    let report = BenchReport(
+      self, benchmark, measured, deviceMemory: try await benchmark.peakDeviceMemory(),
+      parts: parts ? try await benchmark.partTimes(batch: batch) : nil)
     if json != "-" { try StandardStreams.writeOutput(report.text) }
     if let json { try Record.write(report, to: json) }
   }

@@ -30,18 +30,24 @@ struct BenchReport: Encodable {
   let runs: [Seconds]
   let meanOfResult: Double
   let peakRSSBytes: Int
+  let peakDeviceBytes: Int?
+  let parts: [SamplingBenchmark.PartTime]?
 
   private enum CodingKeys: String, CodingKey {
-    case program, torch, settings, runs
+    case program, torch, settings, runs, parts
     case secondsPerImage = "seconds_per_image"
     case meanOfResult = "mean_of_result"
     case peakRSSBytes = "peak_rss_bytes"
+    case peakDeviceBytes = "peak_device_bytes"
   }
 
   init(
     _ command: BenchCommand, _ benchmark: SamplingBenchmark,
-    _ measured: [SamplingBenchmark.Measurement]
+    _ measured: [SamplingBenchmark.Measurement], deviceMemory: Int?,
+    parts: [SamplingBenchmark.PartTime]?
   ) {
+    peakDeviceBytes = deviceMemory
+    self.parts = parts
     let images = Double(command.batch)
     torch = LibTorch.version
     settings = Settings(
@@ -74,7 +80,22 @@ struct BenchReport: Encodable {
         + "\(Quantity.rounded(seconds, 4)) s an image (median of \(s.repeat))"
     }
     let memory = "peak memory  \(Quantity.rounded(Double(peakRSSBytes) / 0x1p30, 2)) GiB"
-    return (["\(how); libtorch \(torch); \(place)"] + rows + [memory]).joined(separator: "\n")
+    let device = peakDeviceBytes.map {
+      "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
+    }
+    return
+      (["\(how); libtorch \(torch); \(place)"] + rows + [memory] + (device.map { [$0] } ?? [])
+      + partRows)
+      .joined(separator: "\n")
+  }
+
+  /// Milliseconds a batch, by part of the transformer.
+  private var partRows: [String] {
+    (parts ?? []).map { part in
+      let scales = part.millisecondsByScale.map { Quantity.rounded($0, 3) }.joined(separator: " ")
+      let name = part.part.padding(toLength: 16, withPad: " ", startingAt: 0)
+      return "\(name) \(Quantity.rounded(part.milliseconds, 3)) ms a batch, by scale: \(scales)"
+    }
   }
 
   private static func peakMemory() -> Int {

@@ -24,7 +24,6 @@ extension Tensor {
     make("normalize", [self]) { $0.normalize(handle, &$1) }
   }
 
-  /// `x Wᵀ + b` for `W [out, in]`.
   /// GELU (tanh form) of a linear layer; on a GPU one kernel does both.
   public func linearGELU(_ weight: Tensor, _ bias: Tensor) -> Tensor {
     make("linear_gelu", [self, weight]) {

@@ -59,8 +59,12 @@ struct CUDAKernelsTests {
           stream, adding: output, table: table, columns: (scale: 2 * C, shift: 5 * C))
         // The last row serves all sequences from there on.
         let rows = Tensor.concatenate(
-          (0..<R).map { readable(table.rows).slice(0, min($0, conditions - 1)..<min($0, conditions - 1) + 1) }, axis: 0)
-        func part(_ index: Int) -> Tensor { rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1) }
+          (0..<R).map {
+            readable(table.rows).slice(0, min($0, conditions - 1)..<min($0, conditions - 1) + 1)
+          }, axis: 0)
+        func part(_ index: Int) -> Tensor {
+          rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1)
+        }
         let factor = (readable(squares).sum(2, keepingAxes: true) / 7 + 1e-5).root()
         let added = normalized ? readable(y) / factor : readable(y)
         let sum = readable(x) + part(1) * added
@@ -71,7 +75,8 @@ struct CUDAKernelsTests {
     }
   }
 
-  @Test(arguments: types, [(1, 1, 1), (2, 9, 2), (3, 64, 1), (2, 65, 3), (1, 256, 4), (1, 1024, 1)])
+  @Test(
+    arguments: types, [(1, 1, 1), (2, 9, 2), (3, 64, 1), (2, 65, 3), (1, 256, 4), (1, 1024, 1)])
   func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape
     try withTorchErrors {
@@ -179,7 +184,10 @@ struct CUDAKernelsTests {
 
   @Test(
     arguments: types,
-    [(1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 72), (64, 4096, 2048), (80, 1536, 6320)])
+    [
+      (1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 72), (64, 4096, 2048),
+      (80, 1536, 6320),
+    ])
   func multipliesFewRows(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (M, K, N) = shape
     try withTorchErrors {
@@ -238,7 +246,10 @@ struct CUDAKernelsTests {
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct FusedModelTests {
   /// Both ways through a small model with the same weights.
-  private func models(_ kind: TransformerConfiguration.Kind, _ dtype: DType, attention: TransformerConfiguration.AttentionNorm)
+  private func models(
+    _ kind: TransformerConfiguration.Kind, _ dtype: DType,
+    attention: TransformerConfiguration.AttentionNorm
+  )
     throws -> (Transformer, Tokenizer)
   {
     var configuration = TransformerConfiguration(kind: kind, depth: 3)
@@ -250,7 +261,8 @@ struct FusedModelTests {
   }
 
   @Test(arguments: TransformerConfiguration.Kind.allCases, types)
-  func givesTheLogitsOfTheReadablePath(_ kind: TransformerConfiguration.Kind, _ dtype: DType) throws {
+  func givesTheLogitsOfTheReadablePath(_ kind: TransformerConfiguration.Kind, _ dtype: DType) throws
+  {
     try withInferenceMode {
       try withTorchErrors {
         for attention in [TransformerConfiguration.AttentionNorm.l2, .scaled] {

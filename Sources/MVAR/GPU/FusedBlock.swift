@@ -98,11 +98,64 @@ struct FusedBlock {
       let projected = linear(input(1, adding: pending), mamba.inProj)
       let (y, squares) = kernels.mambaScan(
         projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
-      pending = output(1, kernels.linear(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
+      pending = output(
+        1, kernels.linear(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
     }
     let last = sublayers - 1
     let hidden = linear(input(last, adding: pending), block.feedForward.fc1, gelu: true)
     return output(last, linear(hidden, block.feedForward.fc2))
+  }
+
+  /// What a block is made of, to be measured one by one.
+  enum Part: String, CaseIterable, Sendable {
+    case norm = "residual + norm"
+    case qkv
+    case attention
+    case projection = "attention proj"
+    case inProj = "mamba in_proj"
+    case scan = "mamba scan"
+    case outProj = "mamba out_proj"
+    case fc1 = "ffn fc1"
+    case fc2 = "ffn fc2"
+  }
+
+  /// One part on an input of its shape; nil if this block has no such part.
+  func run(
+    _ part: Part, _ x: Tensor, _ table: ModulationTable, state: State, at place: Place
+  ) -> Tensor? {
+    let (attention, feedForward) = (block.attention, block.feedForward)
+    func linear(_ layer: Linear) -> Tensor { kernels.linear(x, layer.weight, layer.bias) }
+    switch part {
+    case .norm:
+      let output = SublayerOutput(y: x, table: table, gain: 0)
+      return kernels.modulatedNorm(x, adding: output, table: table, columns: (0, 0))
+    case .qkv: return linear(attention.qkv)
+    case .attention: return self.attention(x, state, place)
+    case .projection: return linear(attention.projection)
+    case .inProj: return mamba.map { linear($0.inProj) }
+    case .scan:
+      guard let mamba, case .mamba(let state) = state else { return nil }
+      return kernels.mambaScan(
+        x, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast
+      ).y
+    case .outProj: return mamba.map { kernels.linear(x, $0.outProj, nil) }
+    case .fc1:
+      return kernels.linear(x, feedForward.fc1.weight, feedForward.fc1.bias, gelu: true)
+    case .fc2: return linear(feedForward.fc2)
+    }
+  }
+
+  /// The length of a part's input rows; nil if this block has no such part.
+  func inputWidth(of part: Part) -> Int? {
+    let C = block.attention.qkv.weight.length(1)
+    switch part {
+    case .norm, .qkv, .projection, .fc1: return C
+    case .attention: return 3 * C
+    case .inProj: return mamba == nil ? nil : C
+    case .scan: return mamba?.inProj.weight.length(0)
+    case .outProj: return mamba?.inner
+    case .fc2: return block.feedForward.fc2.weight.length(1)
+    }
   }
 
   private func attention(_ qkv: Tensor, _ state: State, _ place: Place) -> Tensor {

@@ -12,6 +12,9 @@ struct FusedDecoder {
     let weight = tokenizer.postQuantConv.weight
     guard weight.device != .cpu, CUDAKernels.supports(weight.dtype), CUDA.isAvailable,
       tokenizer.configuration.channels % 32 == 0,
+      tokenizer.configuration.multipliers.allSatisfy({
+        $0 * tokenizer.configuration.channels <= 2560
+      }),
       let kernels = try? CUDAKernels.shared(weight.dtype)
     else { return nil }
     (self.tokenizer, self.kernels) = (tokenizer, kernels)

@@ -27,8 +27,8 @@ final class FusedSampler {
 
 /// A transformer and a tokenizer as a GPU runs them fastest, with the graphs recorded so far.
 final class FusedModel: @unchecked Sendable {
-  private let transformer: Transformer
-  private let fused: FusedTransformer
+  private let readable: Transformer
+  let transformer: FusedTransformer
   private let quantizer: Quantizer
   let decoding: GraphedDecoding
   /// Graphs that no sampler uses now, by batch size.
@@ -38,7 +38,7 @@ final class FusedModel: @unchecked Sendable {
   init?(_ transformer: Transformer, _ tokenizer: Tokenizer) {
     guard let fused = FusedTransformer.make(transformer), let decoder = FusedDecoder(tokenizer)
     else { return nil }
-    (self.transformer, self.fused) = (transformer, fused)
+    (readable, self.transformer) = (transformer, fused)
     quantizer = tokenizer.quantizer
     decoding = GraphedDecoding(decoder)
   }
@@ -48,9 +48,9 @@ final class FusedModel: @unchecked Sendable {
     precondition(labels.count == seeds.count && !labels.isEmpty && !settings.smooth)
     let size = PaddedBatch.size(for: labels.count)
     let known = free.withLock { $0[size]?.popLast() }
-    let sampling = known ?? GraphedSampling(fused, transformer, quantizer, batch: size)
+    let sampling = known ?? GraphedSampling(transformer, readable, quantizer, batch: size)
     let sampler = FusedSampler(
-      sampling, images: labels.count, count: transformer.configuration.schedule.count, pool: self)
+      sampling, images: labels.count, count: readable.configuration.schedule.count, pool: self)
     try sampling.begin(labels: labels, seeds: seeds, settings: settings)
     return sampler
   }

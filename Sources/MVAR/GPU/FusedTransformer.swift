@@ -7,7 +7,7 @@ import Torch
 final class FusedTransformer {
   private let transformer: Transformer
   let kernels: CUDAKernels
-  private let blocks: [FusedBlock]
+  let blocks: [FusedBlock]
 
   private init(_ transformer: Transformer, _ kernels: CUDAKernels) {
     self.transformer = transformer

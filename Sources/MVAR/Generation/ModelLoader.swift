@@ -51,7 +51,6 @@ actor ModelLoader {
     }
   }
 
-  /// Compares what the headers tell, before anything large is read.
   private static func loaded(
     _ transformer: Transformer, _ tokenizer: Tokenizer, _ options: ComputeOptions.Resolved
   ) -> Loaded {
@@ -60,6 +59,7 @@ actor ModelLoader {
       fused: options.fused ? FusedModel(transformer, tokenizer) : nil, options: options)
   }
 
+  /// Compares what the headers tell, before anything large is read.
   private static func checkFit(_ model: Checkpoint, _ tokenizer: Checkpoint) throws {
     let (m, t) = (try model.transformerConfiguration(), try tokenizer.tokenizerConfiguration())
     func mismatch(_ what: String, _ ours: Int, _ theirs: Int) -> MVARError {

@@ -89,6 +89,35 @@ public actor SamplingBenchmark {
     }
   }
 
+  /// Where the transformer's time goes on a GPU: each part of the blocks measured alone.
+  public struct PartTime: Sendable, Encodable {
+    public let part: String
+    /// One number a scale, all blocks together.
+    public let millisecondsByScale: [Double]
+
+    public var milliseconds: Double { millisecondsByScale.reduce(0, +) }
+
+    private enum CodingKeys: String, CodingKey {
+      case part
+      case millisecondsByScale = "milliseconds_by_scale"
+    }
+  }
+
+  /// Nil where there are no fused kernels.
+  public func partTimes(batch: Int) throws -> [PartTime]? {
+    guard let fused else { return nil }
+    return try withInferenceMode {
+      try withTorchErrors {
+        try PartTimes(transformer, fused.transformer, batch: batch).milliseconds.map {
+          PartTime(part: $0.part, millisecondsByScale: $0.scales)
+        }
+      }
+    }
+  }
+
+  /// The most memory that was held on the GPU, in bytes; nil on a CPU.
+  public func peakDeviceMemory() throws -> Int? { device == .cpu ? nil : try? CUDA.peakMemory() }
+
   /// f̂ of the last scale, finished.
   private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws -> Tensor {
     var drawing = try ScaleDrawing(

@@ -48,7 +48,9 @@ public enum CUDA {
 
   public static func properties() throws(TorchError) -> Properties {
     let gpu = try call("gpu", ct_gpu()) { $0.gpu(&$1) }
-    let name = withUnsafeBytes(of: gpu.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    let name = withUnsafeBytes(of: gpu.name) {
+      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    }
     return Properties(
       name: name, computeCapability: Int(gpu.compute_capability),
       multiprocessors: Int(gpu.multiprocessors), memoryBytes: Int(gpu.memory_bytes))

@@ -47,6 +47,8 @@ public struct CUDAKernel: @unchecked Sendable {
     grid: (x: Int, y: Int, z: Int), threads: Int, overlaps: Bool = false, _ arguments: [Argument]
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
+    // After an error its placeholders must not be read on the GPU.
+    guard ErrorScope.current?.first == nil else { return }
     var launch = ct_launch()
     launch.grid = (UInt32(grid.x), UInt32(grid.y), UInt32(grid.z))
     launch.threads = UInt32(threads)

@@ -10,7 +10,8 @@ public final class CUDAProgram {
   public init(source: String, name: String, definitions: [String: String] = [:]) throws {
     let capability = try CUDA.properties().computeCapability
     let macros = definitions.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }
-    let options = ["-arch=sm_\(capability)", "-std=c++17", "-default-device", "-use_fast_math"] + macros
+    let options =
+      ["-arch=sm_\(capability)", "-std=c++17", "-default-device", "-use_fast_math"] + macros
     let cubin = try CompiledKernels.code(key: [source] + options) {
       try Self.compile(source, name, options)
     }
@@ -28,7 +29,9 @@ public final class CUDAProgram {
     return CUDAKernel(handle: handle, name: name, sharedBytes: sharedBytes)
   }
 
-  private static func compile(_ source: String, _ name: String, _ options: [String]) throws -> [UInt8] {
+  private static func compile(_ source: String, _ name: String, _ options: [String]) throws
+    -> [UInt8]
+  {
     let copies = options.map { strdup($0) }
     defer { for copy in copies { free(copy) } }
     let pointers = copies.map { UnsafePointer($0) }
