@@ -8,7 +8,7 @@ extension CUDAKernels {
   /// - Parameters:
   ///   - logits: `[2·B, n, V]`, the conditional half first.
   ///   - seeds: int64 `[B]`, the bits of each image's seed.
-  ///   - settings: float32 `[3]`: guidance, top-p, top-k (0 for all).
+  ///   - settings: float32 `[B, 3]`: each image's guidance, top-p, top-k (0 for all).
   ///   - progress: k / (K − 1) of scale k.
   ///   - domain: what the random numbers are for, see `PhiloxStream`.
   /// - Returns: int64 `[B, n]`.

@@ -93,7 +93,8 @@ __device__ float uniform(uint64 seed, uint32 index, uint64 domain) {
   return static_cast<float>(word >> 9) * 0x1p-23f;
 }
 
-/// logits [2·B, n, V], conditional half first → tokens [B, n]. settings: guidance, top-p, top-k (0: all), as floats.
+/// logits [2·B, n, V], conditional half first → tokens [B, n]. settings [B, 3]: guidance, top-p, top-k (0: all) of each
+/// picture, as floats.
 ///
 /// `progress` is k / (K − 1). Shared memory: V keys. Grid: tokens, pictures.
 extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half_t *logits, long long *tokens,
@@ -107,6 +108,7 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   const int n = gridDim.x, B = gridDim.y;
   const half_t *conditional = logits + (static_cast<long long>(blockIdx.y) * n + blockIdx.x) * V;
   const half_t *unconditional = conditional + static_cast<long long>(B) * n * V;
+  settings += blockIdx.y * 3;
   const float guidance = settings[0] * progress;
   if (threadIdx.x == 0) highest_key = 0;
   __syncthreads();

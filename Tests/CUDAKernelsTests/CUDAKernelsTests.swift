@@ -167,7 +167,9 @@ struct CUDAKernelsTests {
       let (guidance, progress) = (1.5, 4.0 / 9)
       let found = try kernels.drawTokens(
         logits, seeds: .of(seeds.map { Int(truncatingIfNeeded: $0) }, device: gpu),
-        settings: .of([Float(guidance), Float(filter.p), Float(filter.k)], device: gpu),
+        settings: .of(
+          (0..<B).flatMap { _ in [Float(guidance), Float(filter.p), Float(filter.k)] },
+          shape: [B, 3], device: gpu),
         progress: progress, domain: TokenDraw.domain(scale: 4)
       ).elements(as: Int.self)
       let t = guidance * progress
@@ -296,7 +298,8 @@ struct FusedModelTests {
         let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
         let model = try #require(FusedModel(transformer, tokenizer))
         func tokens(_ labels: [Int], _ seeds: [UInt64]) throws -> [[Int]] {
-          let sampler = try model.sampler(labels: labels, seeds: seeds, settings: .init())
+          let sampler = try model.sampler(
+            labels: labels, seeds: seeds, settings: labels.map { _ in .init() })
           var rows = labels.map { _ in [Int]() }
           while let scale = try sampler.next() {
             for (index, _) in labels.enumerated() {

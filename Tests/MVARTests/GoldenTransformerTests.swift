@@ -18,7 +18,9 @@ import TorchTestSupport
     try withInferenceMode {
       let sampler = Sampler(
         transformer: model, tokenizer: tokenizer, labels: settings.labels, seeds: [0, 1],
-        settings: SamplingSettings(guidance: settings.cfg, topK: 1, topP: 1))
+        settings: settings.labels.map { _ in
+          SamplingSettings(guidance: settings.cfg, topK: 1, topP: 1)
+        })
       let scales = Array(sampler)
       for scale in scales {
         let expected = try golden.tensor("sample.tokens.\(scale.index)")

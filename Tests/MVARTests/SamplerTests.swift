@@ -20,6 +20,10 @@ import TorchTestSupport
       _ kind: Kind, labels: [Int], seeds: [UInt64],
       settings: SamplingSettings = SamplingSettings(guidance: 2, topK: 40, topP: 0.95)
     ) throws {
+      try self.init(kind, labels: labels, seeds: seeds, each: labels.map { _ in settings })
+    }
+
+    init(_ kind: Kind, labels: [Int], seeds: [UInt64], each settings: [SamplingSettings]) throws {
       let configuration = try RandomModels.configuration(kind, scales: SamplerTests.scales)
       let transformer = try RandomModels.transformer(configuration)
       scales = try withInferenceMode {
@@ -123,6 +127,23 @@ import TorchTestSupport
     #expect(try tokens(0) != tokens(10))
   }
 
+  @Test(arguments: Kind.allCases) func everyImageMayHaveSettingsOfItsOwn(_ kind: Kind) throws {
+    let mixed = [
+      SamplingSettings(guidance: 2, topK: 40, topP: 0.95), SamplingSettings(guidance: 0, topK: 1),
+      SamplingSettings(guidance: 0, topK: 1),
+      SamplingSettings(guidance: 4, topK: 0, topP: 0.5, smooth: true),
+    ]
+    let labels = [3, 1, 2, 0]
+    let together = try Run(kind, labels: labels, seeds: [7, 8, 9, 10], each: mixed)
+    for (index, settings) in mixed.enumerated() {
+      let alone = try Run(
+        kind, labels: [labels[index]], seeds: [7 + UInt64(index)], settings: settings)
+      #expect(try together.tokens[index] == alone.tokens[0], "image \(index)")
+    }
+    let otherwise = try Run(kind, labels: labels, seeds: [7, 8, 9, 10], settings: mixed[0])
+    #expect(try together.tokens[1] != otherwise.tokens[1])
+  }
+
   /// The tokens that came out, taught as a whole, give the logits that they were drawn from.
   @Test(arguments: Kind.allCases) func theTeacherReadsWhatTheSamplerRead(_ kind: Kind) throws {
     let run = try Run(kind, labels: [4, 0], seeds: [1, 2])
@@ -145,7 +166,8 @@ import TorchTestSupport
     let configuration = try RandomModels.configuration(.var, scales: "1,2x3")
     var sampler = Sampler(
       transformer: try RandomModels.transformer(configuration),
-      tokenizer: RandomModels.tokenizer(), labels: [0, 1], seeds: [0, 0], settings: .init())
+      tokenizer: RandomModels.tokenizer(), labels: [0, 1], seeds: [0, 0],
+      settings: [.init(), .init()])
     let scales = [sampler.next(), sampler.next()].compactMap { $0 }
     #expect(scales.map(\.index) == [0, 1])
     #expect(scales.map(\.tokens.shape) == [[2, 1], [2, 6]])

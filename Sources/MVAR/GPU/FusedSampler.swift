@@ -43,9 +43,11 @@ final class FusedModel: @unchecked Sendable {
     decoding = GraphedDecoding(decoder)
   }
 
-  /// One class and one seed an image; the settings must not ask for smooth sampling.
-  func sampler(labels: [Int], seeds: [UInt64], settings: SamplingSettings) throws -> FusedSampler {
-    precondition(labels.count == seeds.count && !labels.isEmpty && !settings.smooth)
+  /// One class, one seed and the settings of every image; none of them may ask for smooth sampling.
+  func sampler(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) throws -> FusedSampler
+  {
+    precondition(labels.count == seeds.count && labels.count == settings.count && !labels.isEmpty)
+    precondition(!settings.contains(where: \.smooth))
     let size = PaddedBatch.size(for: labels.count)
     let known = free.withLock { $0[size]?.popLast() }
     let sampling = known ?? GraphedSampling(transformer, readable, quantizer, batch: size)

@@ -15,7 +15,7 @@ final class GraphedSampling: @unchecked Sendable {
   private let states: [FusedBlock.State]
   private let labels: Tensor  // int64 [B + 1]
   private let seeds: Tensor  // int64 [B]
-  private let settings: Tensor  // float32 [3]: guidance, top-p, top-k
+  private let settings: Tensor  // float32 [B, 3]: guidance, top-p, top-k
   private var condition: RecordedWork<FusedTransformer.Condition>
   private var scales: [RecordedWork<Step>]
   private let memory = GraphMemory()
@@ -33,20 +33,22 @@ final class GraphedSampling: @unchecked Sendable {
     states = model.state(batch: batch)
     labels = .zeros([batch + 1], dtype: .int64, device: device)
     seeds = .zeros([batch], dtype: .int64, device: device)
-    settings = .zeros([3], device: device)
+    settings = .zeros([batch, 3], device: device)
     condition = RecordedWork(memory)
     scales = (0..<schedule.count).map { [memory] _ in RecordedWork(memory) }
   }
 
   /// Sets what the pictures are; at most ``batch`` of them, the rest of the batch repeats the last.
-  func begin(labels: [Int], seeds: [UInt64], settings: SamplingSettings) throws {
+  func begin(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) throws {
     func padded<T>(_ values: [T]) -> [T] {
       values + Array(repeating: values[values.count - 1], count: batch - values.count)
     }
     self.labels.copyInPlace(from: .of(padded(labels) + [unconditionalLabel]))
     self.seeds.copyInPlace(from: .of(padded(seeds).map { Int(bitPattern: UInt($0)) }))
     self.settings.copyInPlace(
-      from: .of([Float(settings.guidance), Float(settings.topP), Float(settings.topK)]))
+      from: .of(
+        padded(settings).flatMap { [Float($0.guidance), Float($0.topP), Float($0.topK)] },
+        shape: [batch, 3]))
     _ = try condition.run { [model, classes = self.labels] in model.condition(classes) }
   }
 

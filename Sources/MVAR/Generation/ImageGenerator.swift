@@ -69,6 +69,7 @@ public actor ImageGenerator {
   /// scale that is being drawn.
   ///
   /// - Parameters:
+  ///   - settings: Those of every request that has none of its own.
   ///   - previews: Whether every scale comes with pictures; decoding them takes time.
   ///   - traceFile: Where to write all tokens, logits and the images, as safetensors.
   public nonisolated func scales(
@@ -100,8 +101,9 @@ public actor ImageGenerator {
       (
         try ScaleDrawing(
           transformer: transformer, tokenizer: tokenizer, fused: fused,
-          labels: requests.map(\.label), seeds: requests.map(\.seed), settings: settings,
-          device: device, keepsLogits: traceFile != nil),
+          labels: requests.map(\.label), seeds: requests.map(\.seed),
+          settings: requests.map { $0.settings ?? settings }, device: device,
+          keepsLogits: traceFile != nil),
         traceFile == nil ? nil : SamplingTrace()
       )
     }
@@ -135,7 +137,7 @@ public actor ImageGenerator {
 
   private func validate(_ requests: [ImageRequest], _ settings: SamplingSettings) throws(MVARError)
   {
-    try settings.validate()
+    for settings in [settings] + requests.compactMap(\.settings) { try settings.validate() }
     let classes = configuration.classes
     for request in requests where !(0..<classes).contains(request.label) {
       throw MVARError.invalidValue(

@@ -7,10 +7,13 @@ public struct ImageRequest: Sendable, Hashable, Codable {
   /// The same checkpoint, settings, class and seed give the same picture, whatever else is in the
   /// batch.
   public var seed: UInt64
+  /// How its tokens are drawn; nil for what the batch is drawn with.
+  public var settings: SamplingSettings?
 
-  public init(label: Int, seed: UInt64) {
+  public init(label: Int, seed: UInt64, settings: SamplingSettings? = nil) {
     self.label = label
     self.seed = seed
+    self.settings = settings
   }
 }
 

@@ -123,7 +123,8 @@ public actor SamplingBenchmark {
     var drawing = try ScaleDrawing(
       transformer: transformer, tokenizer: tokenizer, fused: fused,
       labels: (0..<batch).map { $0 * 37 % configuration.classes },
-      seeds: (0..<batch).map { seed &+ UInt64($0) }, settings: settings, device: device)
+      seeds: (0..<batch).map { seed &+ UInt64($0) },
+      settings: Array(repeating: settings, count: batch), device: device)
     var last: Tensor?
     while let scale = try drawing.next() {
       try Task.checkCancellation()

@@ -18,9 +18,9 @@ public struct Sampler: Sequence, IteratorProtocol {
 
   private let transformer: Transformer
   private let quantizer: Quantizer
-  private let settings: SamplingSettings
+  /// Neighbours that are drawn alike, and how.
+  private let groups: [(images: Range<Int>, settings: SamplingSettings)]
   private let draw: TokenDraw
-  private let filter: LogitFilter
   private let condition: Transformer.Condition
   private var state: Transformer.State
   private var fHat: Tensor?
@@ -29,17 +29,17 @@ public struct Sampler: Sequence, IteratorProtocol {
   /// - Parameters:
   ///   - labels: One class an image.
   ///   - seeds: One seed an image.
+  ///   - settings: Those of every image.
   public init(
     transformer: Transformer, tokenizer: Tokenizer, labels: [Int], seeds: [UInt64],
-    settings: SamplingSettings, device: Device = .cpu
+    settings: [SamplingSettings], device: Device = .cpu
   ) {
-    precondition(labels.count == seeds.count && !labels.isEmpty)
+    precondition(labels.count == seeds.count && labels.count == settings.count && !labels.isEmpty)
     self.transformer = transformer
-    self.settings = settings
+    groups = Self.groups(settings)
     quantizer = tokenizer.quantizer
     batch = labels.count
     draw = TokenDraw(seeds: seeds, device: device)
-    filter = LogitFilter(topK: settings.topK, topP: settings.topP)
     let unconditional = Array(repeating: transformer.unconditionalLabel, count: batch)
     condition = transformer.condition(.of(labels + unconditional, device: device))
     state = transformer.initialState()
@@ -52,9 +52,16 @@ public struct Sampler: Sequence, IteratorProtocol {
     guard k < schedule.count else { return nil }
     let input = fHat.map { quantizer.input(fromFHat: $0, scale: k, schedule).repeated(2, 1, 1) }
     let logits = transformer.step(input, condition: condition, state: &state)
-    let allowed = filter(guided(logits, progress: progress(k)))
+    let allowed = inGroups { images, settings in
+      LogitFilter(topK: settings.topK, topP: settings.topP)(
+        guided(logits, images, settings.guidance * progress(k)))
+    }
     let tokens = draw.tokens(allowed, scale: k)
-    let codes = settings.smooth ? mixed(allowed, k) : quantizer.codebook.embedding(tokens)
+    let codes = inGroups { images, settings in
+      settings.smooth
+        ? mixed(allowed.slice(0, images), images, k)
+        : quantizer.codebook.embedding(tokens.slice(0, images))
+    }
     let added = quantizer.contribution(of: codes, scale: k, schedule)
     let sum = fHat.map { $0 + added } ?? added
     fHat = sum
@@ -71,18 +78,39 @@ public struct Sampler: Sequence, IteratorProtocol {
     schedule.count == 1 ? 1 : Double(k) / Double(schedule.count - 1)
   }
 
+  private static func groups(_ settings: [SamplingSettings])
+    -> [(images: Range<Int>, settings: SamplingSettings)]
+  {
+    settings.enumerated().reduce(into: []) { groups, next in
+      if groups.last?.settings == next.element {
+        groups[groups.count - 1].images =
+          groups[groups.count - 1].images.lowerBound..<next.offset + 1
+      } else {
+        groups.append((next.offset..<next.offset + 1, next.element))
+      }
+    }
+  }
+
+  /// What `body` makes of each group's images, one after the other.
+  private func inGroups(_ body: (Range<Int>, SamplingSettings) -> Tensor) -> Tensor {
+    let parts = groups.map(body)
+    return parts.count == 1 ? parts[0] : .concatenate(parts, axis: 0)
+  }
+
   /// (1 + t)·conditional − t·unconditional
-  private func guided(_ logits: Tensor, progress: Double) -> Tensor {
-    let t = settings.guidance * progress
-    let conditional = logits.slice(0, 0..<batch)
-    return t == 0 ? conditional : conditional * (1 + t) - logits.slice(0, batch..<2 * batch) * t
+  private func guided(_ logits: Tensor, _ images: Range<Int>, _ t: Double) -> Tensor {
+    let conditional = logits.slice(0, images)
+    guard t != 0 else { return conditional }
+    let others = images.lowerBound + batch..<images.upperBound + batch
+    return conditional * (1 + t) - logits.slice(0, others) * t
   }
 
   /// `more_smooth` of the reference: a mixture of codes that sharpens from scale to scale.
-  private func mixed(_ logits: Tensor, _ k: Int) -> Tensor {
+  private func mixed(_ logits: Tensor, _ images: Range<Int>, _ k: Int) -> Tensor {
     let ratio = progress(k)
     let temperature = Swift.max(0.27 * (1 - ratio * 0.95), 0.005)
-    return draw.mixture(logits * (1 + ratio), temperature: temperature, scale: k)
-      .matmul(quantizer.codebook)
+    return draw.mixture(
+      logits * (1 + ratio), images: images, temperature: temperature, scale: k
+    ).matmul(quantizer.codebook)
   }
 }

@@ -16,9 +16,9 @@ enum ScaleDrawing {
   /// - Parameter keepsLogits: asks for the logits of every scale, which graphs do not keep.
   init(
     transformer: Transformer, tokenizer: Tokenizer, fused: FusedModel?, labels: [Int],
-    seeds: [UInt64], settings: SamplingSettings, device: Device, keepsLogits: Bool = false
+    seeds: [UInt64], settings: [SamplingSettings], device: Device, keepsLogits: Bool = false
   ) throws {
-    if let fused, !settings.smooth, !keepsLogits {
+    if let fused, !settings.contains(where: \.smooth), !keepsLogits {
       self = .fused(try fused.sampler(labels: labels, seeds: seeds, settings: settings))
     } else {
       self = .readable(

@@ -12,7 +12,6 @@ struct TokenDraw {
     self.device = device
   }
 
-  /// The uses of one seed.
   /// The random numbers that draw the tokens of a scale.
   static func domain(scale: Int) -> UInt64 { domain(.token, scale) }
 
@@ -20,6 +19,7 @@ struct TokenDraw {
     UInt64(scale) << 8 | use.rawValue
   }
 
+  /// The uses of one seed.
   private enum Use: UInt64 {
     case token = 0
     case gumbel = 1
@@ -41,18 +41,25 @@ struct TokenDraw {
 
   /// Weights of all codes at each place, by Gumbel softmax (`gumbel_softmax_with_rng`).
   ///
-  /// - Parameter temperature: τ
+  /// - Parameters:
+  ///   - images: Whose logits they are; nil for all.
+  ///   - temperature: τ
   /// - Returns: `[B, n, V]`, each place's sum 1.
-  func mixture(_ logits: Tensor, temperature: Double, scale: Int) -> Tensor {
+  func mixture(
+    _ logits: Tensor, images: Range<Int>? = nil, temperature: Double, scale: Int
+  ) -> Tensor {
     let (_, n, V) = logits.shape3
     // Half a step up keeps the logarithms finite.
-    let uniforms = uniforms(n, V, .gumbel, scale) + 0x1p-24
+    let uniforms = uniforms(n, V, .gumbel, scale, images) + 0x1p-24
     let gumbel = -(-uniforms.log()).log()
     return ((logits + gumbel) / temperature).softmax()
   }
 
   /// `[B, n, m]`
-  private func uniforms(_ n: Int, _ m: Int, _ use: Use, _ scale: Int) -> Tensor {
+  private func uniforms(
+    _ n: Int, _ m: Int, _ use: Use, _ scale: Int, _ images: Range<Int>? = nil
+  ) -> Tensor {
+    let streams = streams[images ?? streams.indices]
     let numbers = streams.flatMap { $0.uniforms(n * m, domain: Self.domain(use, scale)) }
     return .of(numbers, shape: [streams.count, n, m], device: device)
   }
