@@ -55,9 +55,11 @@ extension CUDAKernels {
     mambaScan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [
-        .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
+        .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares),
+        .tensor(weights.convWeight),
         .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a), .tensor(weights.d),
-        before, after, .tensor(state.ssm), .int(n), .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
+        before, after, .tensor(state.ssm), .int(n), .int(scale > 0 ? 1 : 0),
+        .int(keepsState ? 1 : 0),
       ])
     return (y, squares)
   }

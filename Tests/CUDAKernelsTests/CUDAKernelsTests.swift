@@ -82,7 +82,8 @@ struct CUDAKernelsTests {
   }
 
   @Test(
-    arguments: types, [
+    arguments: types,
+    [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
       (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (1, 1024, 1),
     ])
@@ -262,7 +263,8 @@ struct CUDAKernelsTests {
         device: gpu)
       var expected: Tensor?
       for (k, size) in schedule.sizes.enumerated() {
-        let tokens: Tensor = .of((0..<B * size.count).map { $0 * 37 % 4096 }, shape: [B, size.count])
+        let tokens: Tensor = .of(
+          (0..<B * size.count).map { $0 * 37 % 4096 }, shape: [B, size.count])
         let next = try fused.add(tokens.to(gpu), scale: k, to: fHat)
         let added = quantizer.contribution(
           of: quantizer.codebook.embedding(tokens), scale: k, schedule)
