@@ -23,6 +23,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let program: CUDAProgram
   /// What a block may have, in bytes.
   let largestSharedMemory: Int
+  let computeCapability: Int
+  let geluTo8: CUDAKernel
   private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
 
   private static let programs = Mutex<[DType: CUDAKernels]>([:])
@@ -46,6 +48,7 @@ public final class CUDAKernels: @unchecked Sendable {
   private init(_ dtype: DType) throws {
     self.dtype = dtype
     let capability = try CUDA.properties().computeCapability
+    computeCapability = capability
     // CUDA's programming guide, table of technical specifications.
     largestSharedMemory = (capability >= 90 ? 227 : capability % 10 == 0 ? 163 : 99) << 10
     program = try CUDAProgram(
@@ -56,6 +59,7 @@ public final class CUDAKernels: @unchecked Sendable {
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
     appendKeys = try program.kernel("append_keys")
+    geluTo8 = try program.kernel("gelu_to_8")
     mambaShared = try program.kernel("mamba_shared")
     mambaScan = try program.kernel("mamba_scan")
     // 16 floats for each of at most 320 threads.

@@ -47,8 +47,29 @@ extension CUDAKernels {
     _ x: Tensor, adding output: SublayerOutput?, table: ModulationTable,
     columns: (scale: Int, shift: Int)
   ) -> Tensor {
+    let out = Tensor.empty(x.shape, dtype: dtype, device: x.device)
+    modulatedNorm(x, output, table, columns, into: out, scales: nil)
+    return out
+  }
+
+  /// ``modulatedNorm(_:adding:table:columns:)`` to 8 bits.
+  public func modulatedNormTo8(
+    _ x: Tensor, adding output: SublayerOutput?, table: ModulationTable,
+    columns: (scale: Int, shift: Int)
+  ) -> RowsOf8Bits {
+    let (R, n, _) = x.shape3
+    let rows = RowsOf8Bits(
+      values: .empty(x.shape, dtype: .uint8, device: x.device),
+      scales: .empty([R * n, 1], device: x.device))
+    modulatedNorm(x, output, table, columns, into: rows.values, scales: rows.scales)
+    return rows
+  }
+
+  private func modulatedNorm(
+    _ x: Tensor, _ output: SublayerOutput?, _ table: ModulationTable,
+    _ columns: (scale: Int, shift: Int), into out: Tensor, scales: Tensor?
+  ) {
     let (R, n, C) = x.shape3
-    let out = Tensor.empty([R, n, C], dtype: dtype, device: x.device)
     let gains = output?.table.rows ?? table.rows
     let y = output?.y
     modulatedNorm(
@@ -59,7 +80,7 @@ extension CUDAKernels {
         .int(table.rows.length(1)), .int(columns.scale), .int(columns.shift),
         .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(1) ?? 0),
         .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
+        .optional(scales),
       ])
-    return out
   }
 }

@@ -78,6 +78,25 @@ __device__ __forceinline__ float reciprocal(float x) {
 __device__ __forceinline__ float silu(float x) { return x * reciprocal(1.f + __expf(-x)); }
 __device__ __forceinline__ float softplus(float x) { return x > 20.f ? x : log1pf(__expf(x)); }
 
+__device__ __forceinline__ float gelu(float x) {
+  const float inner = 0.7978845608f * (x + 0.044715f * x * x * x);
+  return 0.5f * x * (1.f + tanhf(inner));
+}
+
+/// What numbers up to `top` are divided by so that they fit 8 bits (e4m3, up to 448).
+__device__ __forceinline__ float scale_of_8_bits(float top) { return fmaxf(top, 1e-12f) / 448.f; }
+
+/// Eight numbers times `factor`, in 8 bits (e4m3). Only from compute capability 8.9 on.
+__device__ __forceinline__ uint2 pack_to_8(const float *values, float factor) {
+  unsigned short pairs[4] = {};
+#if __CUDA_ARCH__ >= 890
+  for (int i = 0; i < 4; i++) {
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pairs[i]) : "f"(values[2 * i + 1] * factor), "f"(values[2 * i] * factor));
+  }
+#endif
+  return make_uint2(pairs[0] | static_cast<uint32>(pairs[1]) << 16, pairs[2] | static_cast<uint32>(pairs[3]) << 16);
+}
+
 /// Waits until the kernel before this one has written what it writes (programmatic dependent launch).
 __device__ __forceinline__ void wait_for_predecessor() {
 #if __CUDA_ARCH__ >= 900
@@ -153,6 +172,16 @@ __device__ __forceinline__ float sum_of_four(float value) {
 __device__ __forceinline__ float sum_of_eight(float value) {
   value = sum_of_four(value);
   return value + __shfl_xor_sync(~0u, value, 4);
+}
+
+/// The largest number of a block of at most 1024 threads, a multiple of 32; `scratch` holds 32 numbers.
+__device__ __forceinline__ float max_of_block(float value, float *scratch) {
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, step));
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  for (int i = 0; i < blockDim.x / 32; i++) value = fmaxf(value, scratch[i]);
+  __syncthreads();
+  return value;
 }
 
 /// The sum over a block of at most 1024 threads, a multiple of 32; `scratch` holds 32 numbers.

@@ -2,11 +2,6 @@
 // of K, which passes through shared memory in steps of 128; 2 groups of warps have 16 rows each, and 4 warps of a group a
 // quarter of every step. While the kernel in front still runs, as many weights are asked for as two blocks can hold.
 
-__device__ __forceinline__ float gelu(float x) {
-  const float inner = 0.7978845608f * (x + 0.044715f * x * x * x);
-  return 0.5f * x * (1.f + tanhf(inner));
-}
-
 /// y [parts, M, N], whose parts sum up to x [M, K] · weightᵀ + bias for weight [N, K]; the first part has the bias.
 /// M ≤ 8·TILES, K a multiple of 128·parts, N even. GELU is for a single part. Grid: groups of 32 rows of the weight,
 /// parts; 256 threads. Shared memory: STAGES · (32 + 8·TILES) rows of 136 numbers.

@@ -4,11 +4,13 @@
 /// as it is; modulations [conditions, stride], of which row
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
+/// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
 /// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
-                                          int last_condition, int groups, int inner, const half_t *bias, int parts) {
+                                          int last_condition, int groups, int inner, const half_t *bias, int parts,
+                                          float *scales) {
   __shared__ float scratch[32];
   let_successor_start();
   wait_for_predecessor();
@@ -58,11 +60,49 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     for (int i = 0; i < 8; i++) squared += (value[i] - mean) * (value[i] - mean);
   }
   const float rstd = rsqrtf(sum_of_block(squared, scratch) / C + 1e-6f);
-  if (!active) return;
   const half_t *own = modulations + static_cast<long long>(condition) * stride + column;
-  float scale[8], shift[8];
-  unpack(load16(own + scale_offset), scale);
-  unpack(load16(own + shift_offset), shift);
-  for (int i = 0; i < 8; i++) value[i] = (value[i] - mean) * rstd * (1.f + scale[i]) + shift[i];
-  store16(out + token * C + column, pack(value));
+  float top = 0.f;
+  if (active) {
+    float scale[8], shift[8];
+    unpack(load16(own + scale_offset), scale);
+    unpack(load16(own + shift_offset), shift);
+    for (int i = 0; i < 8; i++) {
+      value[i] = (value[i] - mean) * rstd * (1.f + scale[i]) + shift[i];
+      top = fmaxf(top, fabsf(value[i]));
+    }
+  }
+  if (scales) {
+    const float scale = scale_of_8_bits(max_of_block(top, scratch));
+    if (threadIdx.x == 0) scales[token] = scale;
+    if (active) reinterpret_cast<uint2 *>(out)[(token * C + column) / 8] = pack_to_8(value, 1.f / scale);
+  } else if (active) {
+    store16(out + token * C + column, pack(value));
+  }
+}
+
+/// GELU (tanh form) of rows x [rows, N], to 8 bits with a scale each: out [rows, N], scales [rows]. One block a row; N a
+/// multiple of 8 and at most 8·EACH times the threads.
+extern "C" __global__ __launch_bounds__(256) void gelu_to_8(const half_t *x, uint2 *out, float *scales, int N) {
+  constexpr int EACH = 8;
+  __shared__ float scratch[32];
+  let_successor_start();
+  wait_for_predecessor();
+  const long long row = blockIdx.x;
+  float value[EACH][8], top = 0.f;
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    const int column = (threadIdx.x + i * blockDim.x) * 8;
+    if (column >= N) break;
+    unpack(load16(x + row * N + column), value[i]);
+    for (int c = 0; c < 8; c++) value[i][c] = gelu(value[i][c]), top = fmaxf(top, fabsf(value[i][c]));
+  }
+  const float scale = scale_of_8_bits(max_of_block(top, scratch));
+  if (threadIdx.x == 0) scales[row] = scale;
+  const float factor = 1.f / scale;
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    const int column = (threadIdx.x + i * blockDim.x) * 8;
+    if (column >= N) break;
+    out[(row * N + column) / 8] = pack_to_8(value[i], factor);
+  }
 }

@@ -121,7 +121,7 @@ struct BenchCommand: AsyncParsableCommand {
 
   private func agreement(of benchmark: SamplingBenchmark) async throws -> BenchAgreement {
     var exact = self
-    (exact.compute.dtype, exact.compute.fused) = (.float32, false)
+    (exact.compute.dtype, exact.compute.fused, exact.compute.fp8) = (.float32, false, false)
     let expected = try await exact.prepared().likeliest(batch: batch)
     return BenchAgreement(
       found: try await benchmark.likeliest(batch: batch), expected: expected,

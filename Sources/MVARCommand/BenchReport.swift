@@ -10,6 +10,7 @@ struct BenchReport: Encodable {
     let imageSize: Int
     let batch: Int
     let dtype: String
+    let fp8: Bool
     let device: String
     let threads: Int
     let `repeat`: Int
@@ -67,6 +68,7 @@ struct BenchReport: Encodable {
     settings = Settings(
       model: command.model.rawValue, depth: command.depth, imageSize: command.imageSize,
       batch: command.batch, dtype: benchmark.dtype.description,
+      fp8: command.compute.fp8,
       device: benchmark.device.description, threads: benchmark.threads, repeat: command.runs,
       weights: command.weights)
     runs = measured.map {
@@ -85,7 +87,8 @@ struct BenchReport: Encodable {
   /// For people.
   var text: String {
     let s = settings
-    let how = "\(s.model) d\(s.depth), \(s.imageSize) px, batch \(s.batch), \(s.dtype)"
+    let how =
+      "\(s.model) d\(s.depth), \(s.imageSize) px, batch \(s.batch), \(s.dtype)\(s.fp8 ? " with fp8" : "")"
     let place = s.device == "cpu" ? "\(s.threads) threads" : s.device
     let rows = [
       ("transformer", secondsPerImage.transformer), ("decoder", secondsPerImage.decoder),

@@ -116,6 +116,28 @@ extension Tensor {
     }
   }
 
+  /// Rows `[…, K]` in 8 bits (e4m3): the bits as uint8, and float32 `[…, 1]`, what each row is to be multiplied by.
+  public func quantizedRows() -> (values: Tensor, scales: Tensor) {
+    let (values, scales) = pair("quantize_rows") { $0.quantize_rows(handle, &$1, &$2) }
+    return (values, scales)
+  }
+
+  /// `x Wᵀ + b` of ``quantizedRows()``. CUDA from compute capability 9.0 on; 16 divides `out` and `in`.
+  ///
+  /// - Parameters:
+  ///   - scales: `[rows, 1]`.
+  ///   - weight: `[out, in]`.
+  ///   - weightScales: `[out, 1]`.
+  ///   - dtype: of the bias and the result.
+  public func scaledLinear(
+    scales: Tensor, _ weight: Tensor, weightScales: Tensor, _ bias: Tensor?, dtype: DType
+  ) -> Tensor {
+    make("scaled_linear", [self, weight]) {
+      $0.scaled_linear(
+        handle, scales.handle, weight.handle, weightScales.handle, bias?.handle, dtype.c, &$1)
+    }
+  }
+
   /// What oneDNN applies to a product while it is in the registers.
   public enum PackedActivation: String {
     case none

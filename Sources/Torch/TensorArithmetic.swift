@@ -146,7 +146,7 @@ extension Tensor {
     pair("sort") { $0.sort(handle, Int64(axis), descending, &$1, &$2) }
   }
 
-  private func pair(
+  func pair(
     _ operation: StaticString,
     _ body: (borrowing CTorchAPI, inout ct_tensor?, inout ct_tensor?) -> CMessage
   ) -> (values: Tensor, indices: Tensor) {

@@ -196,6 +196,17 @@ OP(resize_area, (ct_tensor x, int64_t height, int64_t width, ct_tensor *out),
 OP(resize_nearest, (ct_tensor x, int64_t height, int64_t width, ct_tensor *out),
    *out = give(at::upsample_nearest2d(view(x), {height, width})))
 
+// Products of 8-bit numbers (e4m3) with a scale for each row. Their bits travel as uint8, as little else can be done with
+// such tensors.
+OP(quantize_rows, (ct_tensor x, ct_tensor *values, ct_tensor *scales), auto rows = view(x).to(at::kFloat);
+   auto factors = at::amax(rows.abs(), {-1}, true).clamp_min_(1e-12).div_(448);
+   *values = give(rows.div_(factors).to(at::kFloat8_e4m3fn).view(at::kByte)); *scales = give(factors))
+OP(scaled_linear, (ct_tensor x, ct_tensor x_scales, ct_tensor weight, ct_tensor weight_scales, ct_tensor bias, ct_dtype dtype, ct_tensor *out),
+   auto shape = view(x).sizes().vec(); shape.back() = view(weight).size(0);
+   const auto rows = view(x).flatten(0, -2).view(at::kFloat8_e4m3fn);
+   *out = give(at::_scaled_mm(rows, view(weight).view(at::kFloat8_e4m3fn).t(), view(x_scales), view(weight_scales).t(),
+                              optional(bias), std::nullopt, type(dtype), true).view(shape)))
+
 // oneDNN's own operators, which keep a weight in the layout that its kernels want and fuse the activation.
 OP(pack_linear, (ct_tensor weight, int64_t rows, ct_tensor *out),
    static const auto pack =

@@ -125,6 +125,31 @@ struct CUDAKernelsTests {
     }
   }
 
+  @Test(arguments: [(3, 128, 64), (70, 1536, 6320), (1025, 256, 4096)])
+  func multipliesIn8Bits(_ shape: (Int, Int, Int)) throws {
+    let (M, K, N) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(.bfloat16)
+      guard kernels.multiplies8Bits else { return }
+      let x = random(1, M, K, seed: 90, .bfloat16)
+      let weight = random(N, K, seed: 91, .bfloat16, scale: 0.05)
+      let bias = random(N, seed: 92, .bfloat16)
+      let found = kernels.linear(kernels.geluTo8(x), RowsOf8Bits(weight), bias)
+      let expected = readable(x).geluTanh().linear(readable(weight), readable(bias))
+      // e4m3 has 4 significant bits: a 16th of each factor at the most, and errors that cancel out in sums.
+      try expectClose(found, expected, .bfloat16, roundings: 16)
+      let table = ModulationTable(rows: random(2, 3 * K, seed: 93, .bfloat16))
+      let input = x.reshape(1, M, K)
+      let normed = kernels.modulatedNorm(
+        input.clone(), adding: nil, table: table, columns: (scale: K, shift: 2 * K))
+      let normed8 = kernels.modulatedNormTo8(
+        input.clone(), adding: nil, table: table, columns: (scale: K, shift: 2 * K))
+      try expectClose(
+        kernels.linear(normed8, RowsOf8Bits(weight), bias),
+        readable(normed).linear(readable(weight), readable(bias)), .bfloat16, roundings: 16)
+    }
+  }
+
   @Test(arguments: types) func emptyBatchesGiveNothing(_ dtype: DType) throws {
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)

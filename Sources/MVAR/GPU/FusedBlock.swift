@@ -13,14 +13,34 @@ struct FusedBlock {
     let inner: Int
   }
 
+  /// The products that read what a kernel before them has just made, in 8 bits.
+  private struct Weights8 {
+    let qkv: RowsOf8Bits
+    let inProj: RowsOf8Bits?
+    let fc1: RowsOf8Bits
+    let fc2: RowsOf8Bits
+    /// Fewer rows are bound by reading weights in either form, and cuBLAS reads these ones worse.
+    static let fewestRows = 1024
+  }
+
   private let kernels: CUDAKernels
   private let block: Block
+  private let eight: Weights8?
   private let scale: AttentionScale
   private let mamba: Mamba?
 
-  init(_ block: Block, _ kernels: CUDAKernels) {
+  init(_ block: Block, _ kernels: CUDAKernels, float8: Bool) {
     self.kernels = kernels
     self.block = block
+    // cuBLAS asks for 16.
+    let fits = block.mamba.map { $0.inProj.weight.length(0) % 16 == 0 } ?? true
+    eight =
+      float8 && kernels.multiplies8Bits
+      ? Weights8(
+        qkv: RowsOf8Bits(block.attention.qkv.weight),
+        inProj: fits ? block.mamba.map { RowsOf8Bits($0.inProj.weight) } : nil,
+        fc1: RowsOf8Bits(block.feedForward.fc1.weight),
+        fc2: RowsOf8Bits(block.feedForward.fc2.weight)) : nil
     scale =
       block.attention.queryScale.map { .unitVectors($0.to(.float32).reshape(-1).contiguous()) }
       ?? .constant(0.25 / Double(TransformerConfiguration.headSize).squareRoot())
@@ -80,10 +100,19 @@ struct FusedBlock {
   ) -> SublayerOutput {
     let C = x.length(2)
     let sublayers = table.rows.length(1) / (3 * C)
-    func input(_ index: Int, adding output: SublayerOutput?) -> Tensor {
-      kernels.modulatedNorm(
-        x, adding: output, table: table,
-        columns: (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C))
+    let eight = x.length(0) * x.length(1) >= Weights8.fewestRows ? eight : nil
+    /// The norm in front of a sublayer, and the sublayer's first product.
+    func product(
+      _ index: Int, adding output: SublayerOutput?, _ layer: Linear, _ weight8: RowsOf8Bits?,
+      gelu: Bool = false
+    ) -> Tensor {
+      let columns = (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C)
+      guard let weight8 else {
+        let y = kernels.modulatedNorm(x, adding: output, table: table, columns: columns)
+        return kernels.linear(y, layer.weight, layer.bias, gelu: gelu)
+      }
+      let y = kernels.modulatedNormTo8(x, adding: output, table: table, columns: columns)
+      return kernels.linear(y, weight8, layer.bias)
     }
     func output(_ index: Int, _ y: PartialSums, squares: Tensor? = nil, inner: Int = 1)
       -> SublayerOutput
@@ -91,23 +120,24 @@ struct FusedBlock {
       SublayerOutput(
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
     }
-    func linear(_ x: Tensor, _ layer: Linear, gelu: Bool = false) -> Tensor {
-      kernels.linear(x, layer.weight, layer.bias, gelu: gelu)
-    }
-    let qkv = linear(input(0, adding: before), block.attention.qkv)
+    let qkv = product(0, adding: before, block.attention.qkv, eight?.qkv)
     let projection = block.attention.projection
     var pending = output(
       0, kernels.linearInParts(attention(qkv, state, place), projection.weight, projection.bias))
     if let mamba, case .mamba(let state) = state {
-      let projected = linear(input(1, adding: pending), mamba.inProj)
+      let projected = product(1, adding: pending, mamba.inProj, eight?.inProj)
       let (y, squares) = kernels.mambaScan(
         projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
       pending = output(
         1, kernels.linearInParts(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
     }
     let last = sublayers - 1
-    let hidden = linear(input(last, adding: pending), block.feedForward.fc1, gelu: true)
-    let fc2 = block.feedForward.fc2
+    let (fc1, fc2) = (block.feedForward.fc1, block.feedForward.fc2)
+    let hidden = product(last, adding: pending, fc1, eight?.fc1, gelu: eight == nil)
+    if let eight {
+      let y = kernels.linear(kernels.geluTo8(hidden), eight.fc2, fc2.bias)
+      return output(last, PartialSums(parts: y.unsqueeze(0)))
+    }
     return output(last, kernels.linearInParts(hidden, fc2.weight, fc2.bias))
   }
 

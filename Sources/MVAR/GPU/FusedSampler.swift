@@ -35,8 +35,11 @@ final class FusedModel: @unchecked Sendable {
   private let free = Mutex<[Int: [GraphedSampling]]>([:])
 
   /// Nil where the readable path has to do: on a CPU, in float32, or where kernels cannot be compiled.
-  init?(_ transformer: Transformer, _ tokenizer: Tokenizer) {
-    guard let fused = FusedTransformer.make(transformer), let decoder = FusedDecoder(tokenizer)
+  ///
+  /// - Parameter float8: multiplies in 8 bits where that is faster.
+  init?(_ transformer: Transformer, _ tokenizer: Tokenizer, float8: Bool = false) {
+    guard let fused = FusedTransformer.make(transformer, float8: float8),
+      let decoder = FusedDecoder(tokenizer)
     else { return nil }
     (readable, self.transformer) = (transformer, fused)
     quantizer = tokenizer.quantizer

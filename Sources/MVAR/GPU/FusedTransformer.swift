@@ -9,19 +9,21 @@ final class FusedTransformer {
   let kernels: CUDAKernels
   let blocks: [FusedBlock]
 
-  private init(_ transformer: Transformer, _ kernels: CUDAKernels) {
+  private init(_ transformer: Transformer, _ kernels: CUDAKernels, float8: Bool) {
     self.transformer = transformer
     self.kernels = kernels
-    blocks = transformer.blocks.map { FusedBlock($0, kernels) }
+    blocks = transformer.blocks.map { FusedBlock($0, kernels, float8: float8) }
   }
 
   /// Nil where the readable path has to do: on a CPU, in float32, or where kernels cannot be compiled.
-  static func make(_ transformer: Transformer) -> FusedTransformer? {
+  ///
+  /// - Parameter float8: multiplies in 8 bits where that is faster.
+  static func make(_ transformer: Transformer, float8: Bool = false) -> FusedTransformer? {
     let dtype = transformer.head.weight.dtype
     guard transformer.head.weight.device != .cpu, CUDAKernels.supports(dtype),
       CUDA.isAvailable, let kernels = try? CUDAKernels.shared(dtype)
     else { return nil }
-    return FusedTransformer(transformer, kernels)
+    return FusedTransformer(transformer, kernels, float8: float8)
   }
 
   /// What the class adds to every scale, for B images and the unconditional sequences, which share one row.

@@ -56,7 +56,9 @@ actor ModelLoader {
   ) -> Loaded {
     Loaded(
       transformer: transformer, tokenizer: tokenizer,
-      fused: options.fused ? FusedModel(transformer, tokenizer) : nil, options: options)
+      fused: options.fused
+        ? FusedModel(transformer, tokenizer, float8: options.float8) : nil,
+      options: options)
   }
 
   /// Compares what the headers tell, before anything large is read.

@@ -65,6 +65,7 @@ enum Quantity {
   static func rounded(_ value: Double, _ digits: Int) -> String {
     let scale = (0..<digits).reduce(1) { power, _ in power * 10 }
     let whole = Int((value * Double(scale)).rounded())
+    guard digits > 0 else { return "\(whole)" }
     let fraction = String(whole.magnitude % UInt(scale))
     let zeros = String(repeating: "0", count: digits - fraction.count)
     return "\(whole < 0 ? "-" : "")\(whole.magnitude / UInt(scale)).\(zeros)\(fraction)"
