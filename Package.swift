@@ -79,10 +79,13 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .target(
+      name: "MVARTraining",
+      dependencies: ["MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARTraining", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -96,6 +99,9 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "MVARTrainingTests",
+      dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
