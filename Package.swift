@@ -97,7 +97,9 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
+      ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "MVARTrainingTests",
