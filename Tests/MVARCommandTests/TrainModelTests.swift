@@ -105,6 +105,58 @@ extension CommandTests {
       ).expectSuccess()
     }
 
+    /// The arguments of one of two processes, behind its environment.
+    private func shared(_ rank: Int, port: Int, _ arguments: [String]) -> [String] {
+      [
+        "RANK=\(rank)", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=\(port)", Mvar.path,
+      ] + arguments
+    }
+
+    /// A port that nobody listens at.
+    private func freePort() -> Int {
+      let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(descriptor) }
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          _ = bind(descriptor, $0, size)
+          getsockname(descriptor, $0, &size)
+        }
+      }
+      return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    @Test func twoProcessesAreAsOneWithTwoMicroBatches() throws {
+      // Both add the gradients of the same halves, so that even the roundings agree.
+      let settings = toy + ["--steps", "5"]
+      let port = freePort()
+      let both = try (0..<2).map {
+        try Mvar.Running(
+          "/usr/bin/env", shared($0, port: port, arguments("two", settings)), in: folder)
+      }
+      try Mvar.run(arguments("one", settings + ["--accumulation", "2"]), in: folder)
+        .expectSuccess()
+      for process in both { try process.finish().expectSuccess() }
+      #expect(try bytes("two/model.safetensors") == bytes("one/model.safetensors"))
+    }
+
+    @Test func aProcessThatDiesEndsTheOthers() throws {
+      let settings = toy + ["--steps", "100000", "--save-every", "100000"]
+      let port = freePort()
+      let both = try (0..<2).map {
+        try Mvar.Running(
+          "/usr/bin/env", shared($0, port: port, arguments("run", settings)), in: folder)
+      }
+      try wait(for: folder.file("run/log.jsonl"), lines: 2)
+      kill(both[1].processIdentifier, SIGKILL)
+      _ = try both[1].finish()
+      let run = try both[0].finish()
+      #expect(run.status == 1)
+      #expect(run.errors.contains("another process of this run has died or hangs"), "\(run.errors)")
+    }
+
     @Test func aFullDiskLeavesTheOldCheckpoint() throws {
       try Mvar.run(arguments("run", toy + ["--steps", "2"]), in: folder).expectSuccess()
       let before = try bytes("run/checkpoints/step-0000002/model.safetensors")

@@ -1,6 +1,8 @@
 import ArgumentParser
+import Foundation
 import MVAR
 import MVARTraining
+import Torch
 
 struct TrainModelCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -14,6 +16,10 @@ struct TrainModelCommand: AsyncParsableCommand {
           --depth 16 --out runs/d16
         mvar train model --data tokens.safetensors --tokenizer tokenizer.safetensors \\
           --out runs/d16 --resume
+
+      Several processes share each step where torchrun or srun starts them:
+
+        torchrun --no-python --nproc-per-node 2 mvar train model ...
 
       After Ctrl-C, a crash or a full disk, --resume goes on with the settings of the run, and ends \
       with the same weights as if nothing had happened.
@@ -52,8 +58,13 @@ struct TrainModelCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
+    let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
     try compute.options.prepare()
-    let console = Console(isQuiet: records.quiet, outputIsRecord: records.json == "-")
+    let options = options(place)
+    // The first process speaks for all.
+    let isFirst = place.map { $0.rank == 0 } ?? true
+    let console = Console(
+      isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
     let display = TrainingDisplay(console)
     defer { display.finish() }
     let source = ModelData(path: data, holdOut: holdOut)
@@ -64,7 +75,9 @@ struct TrainModelCommand: AsyncParsableCommand {
         events: { display.show($0) })
       display.finish()
       try console.result("\(path): use it with `mvar sample --model \(path)`")
-      if let json = records.json { try Record.write(display.summary(model: path), to: json) }
+      if let json = records.json, isFirst {
+        try Record.write(display.summary(model: path), to: json)
+      }
     } catch is CancellationError {
       display.finish()
       console.note("step \(display.lastStep) is saved; go on with --resume")
@@ -72,9 +85,13 @@ struct TrainModelCommand: AsyncParsableCommand {
     }
   }
 
-  private var options: ModelTrainingOptions {
+  private func options(_ place: ProcessPlace?) -> ModelTrainingOptions {
     var options = ModelTrainingOptions(out: out, tokenizer: tokenizer)
     options.compute = compute.options
+    options.place = place
+    if let place, Device.cudaCount > place.localRank, options.compute.place != .cpu {
+      options.compute.place = .cuda(place.localRank)
+    }
     options.resumes = resume
     options.recomputes = recompute
     options.logEvery = records.logEvery
