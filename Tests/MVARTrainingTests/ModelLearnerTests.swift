@@ -43,12 +43,12 @@ import TorchTestSupport
     let learner = try Learners.learner(
       Learners.settings {
         ($0.labelDropout, $0.stochasticDepth, $0.averaging) = (0, 0, 0)
-        $0.baseRate = 0.3
-      }, steps: 60)
+        ($0.baseRate, $0.initialization.head) = (0.5, 1)
+      }, steps: 30)
     let batch = Learners.batch(4)
     let before = try learner.evaluate([batch])
-    #expect(abs(before.loss - log(512)) < 0.5)
-    for _ in 0..<60 { _ = try learner.step(batch, measures: false) }
+    #expect(abs(before.loss - log(512)) < 1)
+    for _ in 0..<30 { _ = try learner.step(batch, measures: false) }
     let after = try learner.evaluate([batch])
     #expect(after.loss < 0.5 && after.accuracy > 90, "\(after)")
     #expect(after.losses.count == 3 && after.accuracies.count == 3)

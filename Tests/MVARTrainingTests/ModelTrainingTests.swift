@@ -1,5 +1,6 @@
 import Foundation
 import MVAR
+import Pictures
 import Synchronization
 import Testing
 import Torch
@@ -79,6 +80,7 @@ import TorchTestSupport
     let losses = lines.filter { $0["train/loss"] is Double }
     #expect(losses.map { $0["step"] as? Int } == [1, 2, 3, 4, 5, 6])
     #expect(losses.allSatisfy { $0["train/accuracy/scale3"] is Double })
+    #expect(losses.allSatisfy { ($0["train/usage/scale1"] as? Double ?? -1) > 0 })
     #expect(lines.contains { $0["validation/loss/scale1"] is Double })
     #expect(lines.contains { $0["validation_average/loss"] is Double })
   }
@@ -92,6 +94,33 @@ import TorchTestSupport
     #expect(
       Set(file.tensors.map(\.name)) == Set(golden.map(\.name)),
       "the reference's module wants exactly these")
+  }
+
+  @Test func samplesAreDrawn() async throws {
+    var options = options("run")
+    (options.sampleEvery, options.samples) = (2, 3)
+    try await Self.run(options, steps: 2)
+    let sheet = try Picture(contentsOf: folder.file("run/samples/step-2.png"))
+    // Two columns of 48 pixels, 2 apart.
+    #expect(sheet.width == 98 && sheet.height == 98)
+  }
+
+  /// The operations of the reference's own modules, counted parameter by parameter.
+  @Test func theCostCountsWhatActsOnATokenAndOnce() throws {
+    var configuration = TransformerConfiguration(depth: 2, schedule: Learners.schedule)
+    (configuration.classes, configuration.vocabulary, configuration.codeChannels) = (10, 64, 8)
+    let weights = try MasterWeights(
+      Initialization(configuration, seed: 0), configuration: configuration, device: .cpu)
+    var (perToken, perPicture) = (0, 0)
+    for (name, tensor) in weights.named where tensor.rank == 2 {
+      if name.hasSuffix("class_emb.weight") || name.hasSuffix("lvl_embed.weight") { continue }
+      if name.contains("ada_lin") { perPicture += tensor.count } else { perToken += tensor.count }
+    }
+    let (C, L) = (128.0, 14.0)
+    let scores = 2 * 2 * C * (1 + 16 + 81)
+    let scan = 2 * L * 2 * 2 * C * 64
+    let expected = 6 * (Double(perToken) * L + Double(perPicture) + scores + scan)
+    #expect(TrainingCost(configuration).operationsPerPicture == expected)
   }
 
   @Test func otherSettingsAreNamed() async throws {

@@ -98,6 +98,7 @@ struct TrainModelCommand: AsyncParsableCommand {
     options.saveEvery = records.saveEvery
     options.validateEvery = records.validateEvery
     options.keep = records.keep
+    options.sampleEvery = records.sampleEvery ?? 0
     return options
   }
 }
@@ -113,6 +114,11 @@ struct TrainingRecordFlags: ParsableArguments {
   @Option(parsing: .unconditional, help: "Steps between validations. (default: an epoch)")
   var validateEvery: Int?
 
+  @Option(
+    parsing: .unconditional,
+    help: "Steps between sheets of samples, in the run's folder. (default: none)")
+  var sampleEvery: Int?
+
   @Option(parsing: .unconditional, help: "Checkpoints that stay.")
   var keep = 2
 
@@ -127,7 +133,7 @@ struct TrainingRecordFlags: ParsableArguments {
   func validate() throws {
     for (value, name) in [
       (logEvery, "log-every"), (saveEvery, "save-every"), (validateEvery, "validate-every"),
-      (keep, "keep"),
+      (keep, "keep"), (sampleEvery, "sample-every"),
     ] {
       try checkPositive(value, name)
     }

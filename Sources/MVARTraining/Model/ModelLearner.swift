@@ -17,9 +17,9 @@ public final class ModelLearner {
   /// Steps made.
   public internal(set) var stepCount = 0
 
-  private let tokenizer: Tokenizer
+  let tokenizer: Tokenizer
   private let precision: DType
-  private let device: Device
+  let device: Device
   private let recomputes: Bool
   private let plan: StepPlan
   private let progressive: ProgressivePlan?
@@ -32,6 +32,8 @@ public final class ModelLearner {
     let perScale: Tensor
     /// The length of the gradient before clipping.
     let gradientNorm: Tensor
+    /// The share of the vocabulary that the guesses of a micro-batch use, in percent; `[K']`.
+    let usage: Tensor
     let scales: Int
   }
 
@@ -113,7 +115,7 @@ public final class ModelLearner {
       return right.map {
         Measures(
           perScale: perScale(tokenLosses, $0, pictures: batch.labels.count, scales: scales),
-          gradientNorm: norm, scales: scales)
+          gradientNorm: norm, usage: parts[0].usage!, scales: scales)
       }
     }
   }
@@ -133,7 +135,7 @@ public final class ModelLearner {
   /// - Returns: The loss and the right guesses at each place, added up over the pictures: `[l]` each.
   private func learn(
     _ batch: TokenBatch, _ pictures: Range<Int>, scales: Int, measures: Bool
-  ) throws -> (tokenLosses: Tensor, right: Tensor?) {
+  ) throws -> (tokenLosses: Tensor, right: Tensor?, usage: Tensor?) {
     let part = batch[pictures]
     let whole = batch.labels.count
     let random = StepRandomness(seed: settings.seed, step: stepCount, batch: whole)
@@ -153,9 +155,10 @@ public final class ModelLearner {
     let losses = tokenLosses(logits, targets, smoothing: settings.labelSmoothing)  // [B, l]
     ((losses * lossWeights(scales: scales)).sum(0, 1) * (1 / Double(whole))).backward()
     return withoutGradient {
-      (
-        losses.detached().sum(0),
-        measures ? rightGuesses(logits.detached(), targets).sum(0) : nil
+      guard measures else { return (losses.detached().sum(0), nil, nil) }
+      let guesses = logits.detached().argmax(2)
+      return (
+        losses.detached().sum(0), right(guesses, targets).sum(0), usage(guesses, scales: scales)
       )
     }
   }
@@ -174,8 +177,20 @@ public final class ModelLearner {
     return logits.reshape(B * l, V).crossEntropy(known, smoothing: smoothing).reshape(B, l)
   }
 
-  private func rightGuesses(_ logits: Tensor, _ targets: Tensor) -> Tensor {
-    (logits.argmax(2) .== targets.slice(1, 0..<logits.length(1))).to(.float32)
+  /// Where guesses `[B, l]` are right, as numbers.
+  private func right(_ guesses: Tensor, _ targets: Tensor) -> Tensor {
+    (guesses .== targets.slice(1, 0..<guesses.length(1))).to(.float32)
+  }
+
+  /// The share of the vocabulary that guesses `[B, l]` use at each scale, in percent.
+  private func usage(_ guesses: Tensor, scales: Int) -> Tensor {
+    let V = configuration.vocabulary
+    let shares = configuration.schedule.ranges.prefix(scales).map { range in
+      let used = guesses.slice(1, range).reshape(-1)
+      let ones = Tensor.ones([used.length(0)], device: device)
+      return Tensor.zeros([V], device: device).scattered(0, used, ones).mean(0) * 100
+    }
+    return .stack(shares, axis: 0)
   }
 
   /// The weight of each place's loss, `[l]`: 1/L, less where a scale is new.
@@ -253,7 +268,7 @@ public final class ModelLearner {
           let logits = model(
             input, condition: model.condition(.of(batch.labels, device: device)))
           let losses = tokenLosses(logits, targets, smoothing: 0).sum(0)
-          let rows = Tensor.stack([losses, rightGuesses(logits, targets).sum(0)], axis: 0)
+          let rows = Tensor.stack([losses, right(logits.argmax(2), targets).sum(0)], axis: 0)
           sums = sums.map { $0 + rows } ?? rows
         }
         let sum = sums ?? .zeros([2, configuration.schedule.tokenCount], device: device)

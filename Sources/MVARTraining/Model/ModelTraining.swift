@@ -17,6 +17,10 @@ public struct ModelTrainingOptions: Sendable {
   public var saveEvery: Int?
   /// Steps between validations; nil for an epoch, 0 for none.
   public var validateEvery: Int?
+  /// Steps between sheets of samples; 0 for none.
+  public var sampleEvery = 0
+  /// Pictures of a sheet.
+  public var samples = 16
   /// Checkpoints that stay.
   public var keep = 2
   /// Whether blocks are computed again in the backward pass, to save memory.
@@ -114,6 +118,9 @@ private final class ModelRun {
   private let isOnCPU: Bool
   private var lastSaved: Int?
   private var speed = SpeedMeter()
+  private let cost: TrainingCost
+  /// Operations a second of the GPU; nil where it is not known, and on a CPU.
+  private let peak: Double?
 
   init(
     _ options: ModelTrainingOptions, _ change: (inout ModelTrainingSettings) throws -> Void,
@@ -145,6 +152,8 @@ private final class ModelRun {
       device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
       recomputes: options.recomputes, reducer: others)
     isOnCPU = compute.device == .cpu
+    cost = TrainingCost(configuration)
+    peak = isOnCPU ? nil : (try? CUDA.properties()).flatMap { TrainingCost.peak(gpu: $0.name) }
     log = try folder.map { try JSONLinesLog($0.logPath) }
     if let saved, let state {
       try learner.restore(state, from: saved.path)
@@ -228,6 +237,7 @@ private final class ModelRun {
       try step()
       let count = learner.stepCount
       if isDue(options.validateEvery, count) { try validate() }
+      if options.sampleEvery > 0, isDue(options.sampleEvery, count) { try sample() }
       if isDue(options.saveEvery, count) { try save() }
       if try isStopped() {
         try save()
@@ -275,13 +285,36 @@ private final class ModelRun {
     scalars["train/scales"] = Double(measured.scales)
     scalars["schedule/rate"] = rates.rate
     scalars["schedule/weight_decay"] = rates.weightDecay
-    scalars.merge(speed.scalars()) { $1 }
+    for (index, share) in try measured.usage.elements(as: Double.self).enumerated() {
+      scalars["train/usage/scale\(index + 1)"] = share
+    }
+    scalars.merge(machineScalars()) { $1 }
     try log?.record(scalars, step: count)
     events(
       .step(
         TrainingReport(
           step: count, steps: steps, measures: measures, gradientNorm: norm,
           picturesPerSecond: scalars["speed/images_per_second"])))
+  }
+
+  /// Speed and, on a GPU, the share of its peak and its memory.
+  private func machineScalars() -> [String: Double] {
+    var scalars = speed.scalars()
+    if !isOnCPU, let peak {
+      let share = (scalars["speed/images_per_second"] ?? 0) * cost.operationsPerPicture / peak
+      scalars["speed/model_flop_utilisation"] = share / Double(others?.ranks ?? 1)
+    }
+    if !isOnCPU, let bytes = try? CUDA.peakMemory() {
+      scalars["memory/peak_gib"] = Double(bytes) / Double(1 << 30)
+    }
+    return scalars
+  }
+
+  private func sample() throws {
+    guard folder != nil else { return }
+    let path = "\(options.out)/samples/step-\(learner.stepCount).png"
+    try learner.writeSamples(options.samples, to: path)
+    events(.note("step \(learner.stepCount): samples in \(path)"))
   }
 
   private func checkHealth() throws {
