@@ -70,6 +70,9 @@ let package = Package(
     .systemLibrary(
       name: "CDigest", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+    .systemLibrary(
+      name: "CArchive", pkgConfig: "libarchive",
+      providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -79,10 +82,11 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .target(name: "MVARTraining", dependencies: ["MVAR", "Pictures", "Torch", "CArchive"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARTraining", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -96,6 +100,11 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "MVARTrainingTests",
+      dependencies: [
+        "MVARTraining", "MVAR", "Pictures", "CheckpointFormats", "TorchTestSupport",
+      ]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
