@@ -82,7 +82,11 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
-    .target(name: "MVARTraining", dependencies: ["MVAR", "Pictures", "Torch", "CArchive"]),
+    .target(
+      name: "MVARTraining",
+      dependencies: [
+        "MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames", "CArchive",
+      ]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
@@ -102,9 +106,7 @@ let package = Package(
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "MVARTrainingTests",
-      dependencies: [
-        "MVARTraining", "MVAR", "Pictures", "CheckpointFormats", "TorchTestSupport",
-      ]),
+      dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
