@@ -49,6 +49,9 @@ public struct Tokenizer {
     return quantizer.tokens(features(of: image), schedule: schedule)
   }
 
+  /// What a transformer reads when all tokens are known, in float32: `[B, L − n_0, Cvae]`.
+  public func teacherInput(_ pyramid: TokenPyramid) -> Tensor { quantizer.teacherInput(pyramid) }
+
   /// f̂ `[B, Cvae, h, w]` to pixels in [−1, 1] `[B, 3, H, W]`, float32.
   ///
   /// A CPU decodes one picture after the other: a batch would not be faster, would take more memory,

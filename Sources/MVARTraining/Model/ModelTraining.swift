@@ -1,0 +1,339 @@
+import Foundation
+import MVAR
+import Torch
+
+/// What a run does that decides about nothing but speed and about where things go.
+public struct ModelTrainingOptions: Sendable {
+  /// The run's folder.
+  public var out: String
+  /// The tokenizer's checkpoint.
+  public var tokenizer: String
+  public var compute = ComputeOptions()
+  /// Whether to go on with the run in the folder.
+  public var resumes = false
+  /// Steps between lines of the log.
+  public var logEvery = 10
+  /// Steps between checkpoints; nil for an epoch.
+  public var saveEvery: Int?
+  /// Steps between validations; nil for an epoch, 0 for none.
+  public var validateEvery: Int?
+  /// Checkpoints that stay.
+  public var keep = 2
+  /// Whether blocks are computed again in the backward pass, to save memory.
+  public var recomputes = false
+
+  public init(out: String, tokenizer: String) { (self.out, self.tokenizer) = (out, tokenizer) }
+}
+
+/// What a model learns from.
+public struct TrainingData {
+  public var batches: any TokenBatches
+  /// Held out.
+  public var validation: [TokenBatch]
+  /// By label.
+  public var classNames: [String]?
+
+  public init(
+    _ batches: any TokenBatches, validation: [TokenBatch] = [], classNames: [String]? = nil
+  ) {
+    (self.batches, self.validation, self.classNames) = (batches, validation, classNames)
+  }
+}
+
+/// What happens in a run, as it happens.
+public enum TrainingEvent: Sendable {
+  /// A run begins, or goes on at a step.
+  case started(step: Int, of: Int, parameters: Int)
+  case step(TrainingReport)
+  case validated(ScaleMeasures, step: Int)
+  case saved(RunFolder.SavedStep)
+  /// What somebody should know.
+  case note(String)
+}
+
+/// The numbers of one step.
+public struct TrainingReport: Sendable {
+  /// Steps made, of all.
+  public let step: Int
+  public let steps: Int
+  /// Nil except at the steps that are logged.
+  public let measures: ScaleMeasures?
+  public let gradientNorm: Double?
+  public let picturesPerSecond: Double?
+}
+
+/// Trains a model on tokens.
+///
+/// Everything lives on one thread of its own.
+public actor ModelTraining {
+  private let executor = TensorExecutor(name: "ModelTraining")
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  public init() {}
+
+  /// Begins a run or goes on with it, to its end.
+  ///
+  /// Cancelling the task saves a checkpoint after the step that is under way.
+  ///
+  /// - Parameters:
+  ///   - settings: Changes defaults, or what the run has.
+  ///   - data: Opens the data for these settings, called on the trainer's thread.
+  ///   - events: Called on the trainer's thread.
+  /// - Returns: The path of the finished model.
+  /// - Throws: ``TrainingError``, `MVARError`, `TorchError`, errors of the data and of files, and
+  ///   `CancellationError` once saved.
+  public func run(
+    _ options: ModelTrainingOptions,
+    settings change: @Sendable (inout ModelTrainingSettings) throws -> Void,
+    data: @Sendable (ModelTrainingSettings, TokenizerConfiguration) throws -> TrainingData,
+    events: @escaping @Sendable (TrainingEvent) -> Void
+  ) throws -> String {
+    let compute = try options.compute.resolve()
+    Device.setThreadCount(compute.threads)
+    let run = try ModelRun(options, change, data, compute, events)
+    return try run.toEnd()
+  }
+}
+
+/// One run, on the trainer's thread.
+private final class ModelRun {
+  private let options: ModelTrainingOptions
+  private let settings: ModelTrainingSettings
+  private let events: (TrainingEvent) -> Void
+  private let folder: RunFolder
+  private let data: TrainingData
+  private let learner: ModelLearner
+  private let log: JSONLinesLog
+  private let steps: Int
+  private let isOnCPU: Bool
+  private var lastSaved: Int?
+  private var speed = SpeedMeter()
+
+  init(
+    _ options: ModelTrainingOptions, _ change: (inout ModelTrainingSettings) throws -> Void,
+    _ open: (ModelTrainingSettings, TokenizerConfiguration) throws -> TrainingData,
+    _ compute: ComputeOptions.Resolved, _ events: @escaping (TrainingEvent) -> Void
+  ) throws {
+    self.options = options
+    self.events = events
+    folder = try RunFolder(options.out)
+    let saved = folder.saved.last
+    let state = try Self.state(of: saved, options)
+    settings = try Self.settings(state, change, events)
+    let file = try Checkpoint(options.tokenizer)
+    let tokenizerShape = try file.tokenizerConfiguration()
+    data = try open(settings, tokenizerShape)
+    try Self.check(data, state, tokenizerShape, options)
+    let configuration = settings.configuration(
+      classes: data.batches.classes, schedule: data.batches.schedule, tokenizer: tokenizerShape)
+    steps = settings.steps ?? settings.epochs * data.batches.batchesPerEpoch
+    let initial: any ParameterSource =
+      try saved.map { try Checkpoint($0.path + "/model.safetensors").source(.transformer) }
+      ?? Initialization(configuration, settings: settings.initialization, seed: settings.seed)
+    learner = try ModelLearner(
+      settings, configuration: configuration, initial: initial,
+      tokenizer: .load(file, device: compute.device, encodes: false), precision: compute.dtype,
+      device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
+      recomputes: options.recomputes)
+    isOnCPU = compute.device == .cpu
+    log = try JSONLinesLog(folder.logPath)
+    if let saved, let state {
+      try learner.restore(state, from: saved.path)
+      try data.batches.seek(to: state.position)
+      lastSaved = saved.step
+    }
+    try log.rewind(to: learner.stepCount)
+  }
+
+  private static func state(
+    of saved: RunFolder.SavedStep?, _ options: ModelTrainingOptions
+  ) throws(TrainingError) -> RunState? {
+    guard let saved else {
+      guard !options.resumes else {
+        throw TrainingError(
+          .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
+      }
+      return nil
+    }
+    guard options.resumes else {
+      throw TrainingError(
+        .resume,
+        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
+          + "choose another --out")
+    }
+    return try RunState(checkpoint: saved.path)
+  }
+
+  /// The run's settings with changes; of a run that goes on only its length may change.
+  private static func settings(
+    _ state: RunState?, _ change: (inout ModelTrainingSettings) throws -> Void,
+    _ events: (TrainingEvent) -> Void
+  ) throws -> ModelTrainingSettings {
+    var settings = state?.settings ?? ModelTrainingSettings()
+    try change(&settings)
+    try settings.validate()
+    guard let run = state?.settings, run != settings else { return settings }
+    var sameLength = settings
+    (sameLength.epochs, sameLength.steps) = (run.epochs, run.steps)
+    let differences = sameLength.differences(from: run)
+    guard differences.isEmpty else {
+      throw TrainingError(
+        .resume,
+        "the run in this folder has other settings: "
+          + "\(differences.joined(separator: "; ")); leave those out, or choose another --out")
+    }
+    events(
+      .note(
+        "the run's length changes, and its schedule with it: "
+          + settings.differences(from: run).joined(separator: "; ")))
+    return settings
+  }
+
+  /// Whether data, tokenizer and run belong together.
+  private static func check(
+    _ data: TrainingData, _ state: RunState?, _ tokenizer: TokenizerConfiguration,
+    _ options: ModelTrainingOptions
+  ) throws(TrainingError) {
+    let schedule = data.batches.schedule
+    if case .none(let phis) = tokenizer.phi, phis != schedule.count {
+      throw TrainingError(
+        .data,
+        "\(options.tokenizer) has \(phis) scales and the data \(schedule.count); name the "
+          + "tokenizer that made the tokens")
+    }
+    guard let state else { return }
+    if state.scales != schedule.description || state.classes != data.batches.classes {
+      throw TrainingError(
+        .resume,
+        "the run learns \(state.classes) classes at the scales \(state.scales), and the "
+          + "data has \(data.batches.classes) at \(schedule); name the data that it began with")
+    }
+  }
+
+  // MARK: The loop
+
+  func toEnd() throws -> String {
+    let parameters = learner.weights.tensors.reduce(0) { $0 + $1.count }
+    events(.started(step: learner.stepCount, of: steps, parameters: parameters))
+    while learner.stepCount < steps {
+      try step()
+      let count = learner.stepCount
+      if isDue(options.validateEvery, count) { try validate() }
+      if isDue(options.saveEvery, count) { try save() }
+      if Task.isCancelled {
+        try save()
+        throw CancellationError()
+      }
+    }
+    try save()
+    let path = options.out + "/model.safetensors"
+    try learner.exportModel(to: path, classNames: data.classNames)
+    return path
+  }
+
+  /// Whether something that is done every so often is done now; without a number, every epoch.
+  private func isDue(_ every: Int?, _ step: Int) -> Bool {
+    let every = every ?? data.batches.batchesPerEpoch
+    return every > 0 && (step % every == 0 || step == steps)
+  }
+
+  private func step() throws {
+    let count = learner.stepCount + 1
+    let isLogged = count % options.logEvery == 0 || count == 1 || count == steps
+    let rates = learner.rates
+    let waited = ContinuousClock.now
+    let batch = try data.batches.next()
+    speed.wait(since: waited)
+    let measured = try learner.step(batch, measures: isLogged)
+    if isOnCPU || isLogged { try checkHealth() }
+    speed.made(pictures: batch.labels.count)
+    guard let measured else {
+      return events(
+        .step(
+          TrainingReport(
+            step: count, steps: steps, measures: nil, gradientNorm: nil, picturesPerSecond: nil)))
+    }
+    let measures = try ScaleMeasures(measured.perScale, learner.configuration.schedule)
+    let norm = try measured.gradientNorm.item()
+    var scalars = measures.scalars("train")
+    scalars["train/gradient_norm"] = norm
+    scalars["train/scales"] = Double(measured.scales)
+    scalars["schedule/rate"] = rates.rate
+    scalars["schedule/weight_decay"] = rates.weightDecay
+    scalars.merge(speed.scalars()) { $1 }
+    try log.record(scalars, step: count)
+    events(
+      .step(
+        TrainingReport(
+          step: count, steps: steps, measures: measures, gradientNorm: norm,
+          picturesPerSecond: scalars["speed/images_per_second"])))
+  }
+
+  private func checkHealth() throws {
+    do { try learner.checkHealth() } catch let error as TrainingError {
+      try? log.flush()
+      let kept = lastSaved.map { "the checkpoint of step \($0) is good" } ?? "nothing was saved yet"
+      throw TrainingError(
+        error.kind, "\(error.description); \(kept): use a lower --base-rate, or look at the data")
+    }
+  }
+
+  private func validate() throws {
+    guard !data.validation.isEmpty else { return }
+    let last = try learner.evaluate(data.validation)
+    var scalars = last.scalars("validation")
+    if learner.average != nil {
+      scalars.merge(
+        try learner.evaluate(data.validation, averaged: true).scalars("validation_average")
+      ) { $1 }
+    }
+    try log.record(scalars, step: learner.stepCount)
+    events(.validated(last, step: learner.stepCount))
+  }
+
+  private func save() throws {
+    let step = learner.stepCount
+    guard lastSaved != step else { return }
+    try checkHealth()
+    let state = RunState(
+      settings: settings, step: step, position: data.batches.position,
+      scales: data.batches.schedule.description, classes: data.batches.classes,
+      classNames: data.classNames)
+    do {
+      try log.flush()
+      let saved = try folder.save(step: step, keeping: options.keep) {
+        try learner.save(state, in: $0)
+      }
+      lastSaved = step
+      events(.saved(saved))
+    } catch {
+      let kept = lastSaved.map { "the checkpoint of step \($0) is untouched; go on with --resume" }
+      throw TrainingError(
+        .file, "step \(step) was not saved: \(error)" + (kept.map { "; \($0)" } ?? ""))
+    }
+  }
+}
+
+/// Pictures a second, and the share of the time spent waiting for them, since the last line of the log.
+private struct SpeedMeter {
+  private var start = ContinuousClock.now
+  private var waited = Duration.zero
+  private var pictures = 0
+
+  mutating func wait(since instant: ContinuousClock.Instant) {
+    waited += instant.duration(to: .now)
+  }
+
+  mutating func made(pictures: Int) { self.pictures += pictures }
+
+  mutating func scalars() -> [String: Double] {
+    let time = start.duration(to: .now) / .seconds(1)
+    defer { self = SpeedMeter() }
+    return [
+      "speed/images_per_second": Double(pictures) / max(time, 1e-9),
+      "speed/waiting_for_data": waited / .seconds(1) / max(time, 1e-9),
+    ]
+  }
+}
