@@ -79,6 +79,7 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
@@ -86,7 +87,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
+      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(
@@ -96,6 +97,9 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "FeatureNetworksTests",
+      dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
