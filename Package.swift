@@ -86,7 +86,9 @@ let package = Package(
       name: "MVARTraining",
       dependencies: [
         "MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames", "CArchive",
+        "FeatureNetworks",
       ]),
+    .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
@@ -94,7 +96,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
+      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(
@@ -107,6 +109,9 @@ let package = Package(
     .testTarget(
       name: "MVARTrainingTests",
       dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+    .testTarget(
+      name: "FeatureNetworksTests",
+      dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),
