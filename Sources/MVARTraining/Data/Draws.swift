@@ -10,6 +10,7 @@ struct Draws {
     case substitute = 3
     case choice = 4
     case code = 5
+    case scales = 6
   }
 
   private let stream: PhiloxStream

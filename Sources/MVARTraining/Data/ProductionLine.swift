@@ -11,7 +11,7 @@ final class ProductionLine: @unchecked Sendable {
   private let first: DataPosition
   private let steps: Int
   private let order: SampleOrder
-  private let shards: [String: RandomAccessFile]
+  private let maker: PictureMaker
 
   /// Guards everything below.
   private let condition = NSCondition()
@@ -35,13 +35,7 @@ final class ProductionLine: @unchecked Sendable {
     self.steps = steps
     order = SampleOrder(
       seed: settings.seed, labels: dataSet.entries.map(\.label), balance: settings.balance)
-    var shards: [String: RandomAccessFile] = [:]
-    for case .member(let shard, _, _, _) in dataSet.entries.lazy.map(\.location)
-    where shards[shard] == nil {
-      // What cannot be opened is told when its first picture is wanted.
-      shards[shard] = try? RandomAccessFile(shard)
-    }
-    self.shards = shards
+    maker = PictureMaker(dataSet, settings.recipe)
     for number in 0..<settings.workers {
       let thread = Thread { [self] in work() }
       thread.name = "pictures \(number)"
@@ -138,30 +132,12 @@ final class ProductionLine: @unchecked Sendable {
     var index = samples(epoch: epoch)[place]
     while true {
       do {
-        let made = try square(index, &draws)
+        let made = try maker.square(index, &draws)
         return (made.square, made.isEnlarged, index)
       } catch {
         try note(index, "\(error)")
       }
       index = substitutes.below(dataSet.count)
-    }
-  }
-
-  private func square(_ index: Int, _ draws: inout Draws) throws -> (
-    square: Picture, isEnlarged: Bool
-  ) {
-    let entry = dataSet.entries[index]
-    let name = dataSet.classNames.isEmpty ? nil : dataSet.classNames[entry.label]
-    let flips = name.map { !settings.recipe.unflippedClasses.contains($0) } ?? true
-    let bytes = try bytes(entry.location)
-    return try settings.recipe.square(bytes, name: entry.location.name, flips: flips, &draws)
-  }
-
-  private func bytes(_ location: PictureDataSet.Location) throws -> [UInt8] {
-    switch location {
-    case .file(let path): return try readFile(path, atMost: PictureLimits().bytes)
-    case .member(let shard, _, let offset, let count):
-      return try (shards[shard] ?? RandomAccessFile(shard)).bytes(offset, count)
     }
   }
 
@@ -175,11 +151,8 @@ final class ProductionLine: @unchecked Sendable {
     guard let report else { return }
     let (count, share) = (report.unreadable.count, settings.toleratedShare)
     if Double(count) > share * Double(dataSet.count) {
-      throw .data(
-        dataSet.path,
-        "\(count) of \(dataSet.count) pictures cannot be read, more than the share of \(share) that "
-          + "is tolerated, such as: \(report.unreadable[count - 1].reason)",
-        mend: "mend or remove them, or raise the share")
+      throw .tooManyUnreadable(
+        dataSet, count, tolerated: share, such: report.unreadable[count - 1].reason)
     }
   }
 }

@@ -5,7 +5,7 @@ import Testing
 @testable import MVARTraining
 
 /// A folder of small pictures that is gone when it goes out of use.
-final class PictureFolder {
+final class PictureFolder: Sendable {
   let path: String
 
   init() throws {
