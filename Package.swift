@@ -10,6 +10,9 @@ let hasCUDA =
   FileManager.default.fileExists(atPath: torch + "/cuda/crt/host_defines.h")
   && FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cuda.so")
 
+/// libtorch's collectives on CPUs, whose headers its wheel leaves out; `make setup` installs Debian's.
+let hasGloo = FileManager.default.fileExists(atPath: "/usr/include/gloo/config.h")
+
 let torchHeaders: [CXXSetting] = [
   .unsafeFlags([
     "-isystem", torch + "/include",
@@ -42,7 +45,7 @@ let package = Package(
     .target(
       name: "TorchShim",
       dependencies: ["CTorch"],
-      cxxSettings: torchHeaders,
+      cxxSettings: torchHeaders + (hasGloo ? [.define("USE_C10D_GLOO")] : []),
       linkerSettings: torchLibraries),
     .target(name: "Torch", dependencies: ["CTorch"]),
     .target(name: "StateSpace", dependencies: ["Torch"]),
@@ -104,7 +107,9 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
+      ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "MVARTrainingTests",

@@ -12,6 +12,8 @@ public struct TrainingError: Error, Equatable, Sendable, CustomStringConvertible
     case divergence
     /// A file or folder that cannot be read or written.
     case file
+    /// Another process that shares the work.
+    case process
   }
 
   public let kind: Kind

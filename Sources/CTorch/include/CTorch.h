@@ -21,6 +21,7 @@ extern "C" {
 typedef struct ct_tensor_impl *ct_tensor;
 typedef struct ct_archive_impl *ct_archive;
 typedef struct ct_guard_impl *ct_guard;
+typedef struct ct_group_impl *ct_group;
 
 /// The numbers are those of c10::ScalarType; TorchShim checks them with static_assert.
 typedef enum : int8_t {

@@ -8,5 +8,5 @@ struct TrainCommand: AsyncParsableCommand {
       First a tokenizer, which turns pictures into tokens and back; then a model, which says what \
       tokens a class has.
       """,
-    subcommands: [TrainTokenizerCommand.self])
+    subcommands: [TrainTokenizerCommand.self, TrainModelCommand.self])
 }

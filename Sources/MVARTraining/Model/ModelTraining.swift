@@ -21,6 +21,8 @@ public struct ModelTrainingOptions: Sendable {
   public var keep = 2
   /// Whether blocks are computed again in the backward pass, to save memory.
   public var recomputes = false
+  /// Which of several processes this one is; nil for the only one.
+  public var place: ProcessPlace?
 
   public init(out: String, tokenizer: String) { (self.out, self.tokenizer) = (out, tokenizer) }
 }
@@ -102,10 +104,12 @@ private final class ModelRun {
   private let options: ModelTrainingOptions
   private let settings: ModelTrainingSettings
   private let events: (TrainingEvent) -> Void
-  private let folder: RunFolder
+  /// Nil except in the first of several processes, which alone writes.
+  private let folder: RunFolder?
   private let data: TrainingData
   private let learner: ModelLearner
-  private let log: JSONLinesLog
+  private let log: JSONLinesLog?
+  private let others: DataParallel?
   private let steps: Int
   private let isOnCPU: Bool
   private var lastSaved: Int?
@@ -118,8 +122,11 @@ private final class ModelRun {
   ) throws {
     self.options = options
     self.events = events
-    folder = try RunFolder(options.out)
-    let saved = folder.saved.last
+    others = try options.place.map { try DataParallel($0) }
+    let isFirst = others.map { $0.rank == 0 } ?? true
+    folder = isFirst ? try RunFolder(options.out) : nil
+    try others?.barrier()
+    let saved = RunFolder.saved(in: options.out).last
     let state = try Self.state(of: saved, options)
     settings = try Self.settings(state, change, events)
     let file = try Checkpoint(options.tokenizer)
@@ -136,15 +143,15 @@ private final class ModelRun {
       settings, configuration: configuration, initial: initial,
       tokenizer: .load(file, device: compute.device, encodes: false), precision: compute.dtype,
       device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
-      recomputes: options.recomputes)
+      recomputes: options.recomputes, reducer: others)
     isOnCPU = compute.device == .cpu
-    log = try JSONLinesLog(folder.logPath)
+    log = try folder.map { try JSONLinesLog($0.logPath) }
     if let saved, let state {
       try learner.restore(state, from: saved.path)
       try data.batches.seek(to: state.position)
       lastSaved = saved.step
     }
-    try log.rewind(to: learner.stepCount)
+    try log?.rewind(to: learner.stepCount)
   }
 
   private static func state(
@@ -222,15 +229,21 @@ private final class ModelRun {
       let count = learner.stepCount
       if isDue(options.validateEvery, count) { try validate() }
       if isDue(options.saveEvery, count) { try save() }
-      if Task.isCancelled {
+      if try isStopped() {
         try save()
         throw CancellationError()
       }
     }
     try save()
     let path = options.out + "/model.safetensors"
-    try learner.exportModel(to: path, classNames: data.classNames)
+    if folder != nil { try learner.exportModel(to: path, classNames: data.classNames) }
+    try others?.barrier()
     return path
+  }
+
+  /// Whether this process or another one was asked to stop, so that all stop after the same step.
+  private func isStopped() throws -> Bool {
+    try others?.any(Task.isCancelled) ?? Task.isCancelled
   }
 
   /// Whether something that is done every so often is done now; without a number, every epoch.
@@ -263,7 +276,7 @@ private final class ModelRun {
     scalars["schedule/rate"] = rates.rate
     scalars["schedule/weight_decay"] = rates.weightDecay
     scalars.merge(speed.scalars()) { $1 }
-    try log.record(scalars, step: count)
+    try log?.record(scalars, step: count)
     events(
       .step(
         TrainingReport(
@@ -273,7 +286,7 @@ private final class ModelRun {
 
   private func checkHealth() throws {
     do { try learner.checkHealth() } catch let error as TrainingError {
-      try? log.flush()
+      try? log?.flush()
       let kept = lastSaved.map { "the checkpoint of step \($0) is good" } ?? "nothing was saved yet"
       throw TrainingError(
         error.kind, "\(error.description); \(kept): use a lower --base-rate, or look at the data")
@@ -281,7 +294,7 @@ private final class ModelRun {
   }
 
   private func validate() throws {
-    guard !data.validation.isEmpty else { return }
+    guard !data.validation.isEmpty, folder != nil else { return }
     let last = try learner.evaluate(data.validation)
     var scalars = last.scalars("validation")
     if learner.average != nil {
@@ -289,7 +302,7 @@ private final class ModelRun {
         try learner.evaluate(data.validation, averaged: true).scalars("validation_average")
       ) { $1 }
     }
-    try log.record(scalars, step: learner.stepCount)
+    try log?.record(scalars, step: learner.stepCount)
     events(.validated(last, step: learner.stepCount))
   }
 
@@ -297,12 +310,16 @@ private final class ModelRun {
     let step = learner.stepCount
     guard lastSaved != step else { return }
     try checkHealth()
+    guard let folder else {
+      lastSaved = step
+      return
+    }
     let state = RunState(
       settings: settings, step: step, position: data.batches.position,
       scales: data.batches.schedule.description, classes: data.batches.classes,
       classNames: data.classNames)
     do {
-      try log.flush()
+      try log?.flush()
       let saved = try folder.save(step: step, keeping: options.keep) {
         try learner.save(state, in: $0)
       }

@@ -53,7 +53,11 @@ public final class RunFolder {
   public var logPath: String { path + "/log.jsonl" }
 
   /// Checkpoints, oldest first.
-  public var saved: [SavedStep] {
+  public var saved: [SavedStep] { Self.saved(in: path) }
+
+  /// The checkpoints in a run's folder, oldest first; none where there is no such folder.
+  public static func saved(in path: String) -> [SavedStep] {
+    let checkpoints = path + "/checkpoints"
     let names = (try? FileManager.default.contentsOfDirectory(atPath: checkpoints)) ?? []
     return names.compactMap { name in
       guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)) else { return nil }

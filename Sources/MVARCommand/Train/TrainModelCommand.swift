@@ -1,0 +1,135 @@
+import ArgumentParser
+import Foundation
+import MVAR
+import MVARTraining
+import Torch
+
+struct TrainModelCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "model",
+    abstract: "Trains an M-VAR or VAR model on the tokens of pictures.",
+    discussion: """
+      The defaults are those of the published models. The folder --out holds checkpoints, a log of \
+      JSON lines, and in the end model.safetensors, which `mvar sample --model` reads.
+
+        mvar train model --data tokens.safetensors --tokenizer tokenizer.safetensors \\
+          --depth 16 --out runs/d16
+        mvar train model --data tokens.safetensors --tokenizer tokenizer.safetensors \\
+          --out runs/d16 --resume
+
+      Several processes share each step where torchrun or srun starts them:
+
+        torchrun --no-python --nproc-per-node 2 mvar train model ...
+
+      After Ctrl-C, a crash or a full disk, --resume goes on with the settings of the run, and ends \
+      with the same weights as if nothing had happened.
+      """)
+
+  @Option(
+    help: """
+      What to learn from: a safetensors file with tokens.0 to tokens.K-1, as `mvar tokenize` writes \
+      them, and labels, [n] int64.
+      """)
+  var data: String
+
+  @Option(help: "The tokenizer that made the tokens.")
+  var tokenizer: String
+
+  @Option(help: "The folder of the run.")
+  var out: String
+
+  @Flag(help: "Go on with the run in that folder.")
+  var resume = false
+
+  @Option(parsing: .unconditional, help: "The share of pictures to validate with instead.")
+  var holdOut = 0.0
+
+  @OptionGroup var settings: ModelSettingsFlags
+  @OptionGroup(title: "What is told and kept") var records: TrainingRecordFlags
+  @OptionGroup var compute: ComputeFlags
+
+  @Flag(help: "Compute blocks again in the backward pass: less memory, a third more work.")
+  var recompute = false
+
+  func validate() throws {
+    guard (0..<1).contains(holdOut) else {
+      throw ValidationError("hold-out is \(holdOut); use 0 or more and less than 1")
+    }
+  }
+
+  func run() async throws {
+    let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
+    try compute.options.prepare()
+    let options = options(place)
+    // The first process speaks for all.
+    let isFirst = place.map { $0.rank == 0 } ?? true
+    let console = Console(
+      isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
+    let display = TrainingDisplay(console)
+    defer { display.finish() }
+    let source = ModelData(path: data, holdOut: holdOut)
+    let flags = settings
+    do {
+      let path = try await ModelTraining().run(
+        options, settings: { flags.apply(to: &$0) }, data: { try source.open($0, $1) },
+        events: { display.show($0) })
+      display.finish()
+      try console.result("\(path): use it with `mvar sample --model \(path)`")
+      if let json = records.json, isFirst {
+        try Record.write(display.summary(model: path), to: json)
+      }
+    } catch is CancellationError {
+      display.finish()
+      console.note("step \(display.lastStep) is saved; go on with --resume")
+      throw CancellationError()
+    }
+  }
+
+  private func options(_ place: ProcessPlace?) -> ModelTrainingOptions {
+    var options = ModelTrainingOptions(out: out, tokenizer: tokenizer)
+    options.compute = compute.options
+    options.place = place
+    if let place, Device.cudaCount > place.localRank, options.compute.place != .cpu {
+      options.compute.place = .cuda(place.localRank)
+    }
+    options.resumes = resume
+    options.recomputes = recompute
+    options.logEvery = records.logEvery
+    options.saveEvery = records.saveEvery
+    options.validateEvery = records.validateEvery
+    options.keep = records.keep
+    return options
+  }
+}
+
+/// What a run tells and keeps.
+struct TrainingRecordFlags: ParsableArguments {
+  @Option(parsing: .unconditional, help: "Steps between lines of the log.")
+  var logEvery = 10
+
+  @Option(parsing: .unconditional, help: "Steps between checkpoints. (default: an epoch)")
+  var saveEvery: Int?
+
+  @Option(parsing: .unconditional, help: "Steps between validations. (default: an epoch)")
+  var validateEvery: Int?
+
+  @Option(parsing: .unconditional, help: "Checkpoints that stay.")
+  var keep = 2
+
+  @Option(
+    defaultAsFlag: "-", parsing: .next,
+    help: "Write a record to this file, or to standard output without one.")
+  var json: String?
+
+  @Flag(help: "Show no progress and no summary.")
+  var quiet = false
+
+  func validate() throws {
+    for (value, name) in [
+      (logEvery, "log-every"), (saveEvery, "save-every"), (validateEvery, "validate-every"),
+      (keep, "keep"),
+    ] {
+      try checkPositive(value, name)
+    }
+  }
+}
