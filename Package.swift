@@ -73,6 +73,9 @@ let package = Package(
     .systemLibrary(
       name: "CDigest", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+    .systemLibrary(
+      name: "CArchive", pkgConfig: "libarchive",
+      providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -84,7 +87,11 @@ let package = Package(
       ]),
     .target(
       name: "MVARTraining",
-      dependencies: ["MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames"]),
+      dependencies: [
+        "MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames", "CArchive",
+        "FeatureNetworks",
+      ]),
+    .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
@@ -92,7 +99,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
+      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(
@@ -107,6 +114,9 @@ let package = Package(
     .testTarget(
       name: "MVARTrainingTests",
       dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+    .testTarget(
+      name: "FeatureNetworksTests",
+      dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

@@ -34,8 +34,9 @@ missing_packages() {
     pkg-config --exists libwebpdemux || echo libwebp-dev
     pkg-config --exists libexif || echo libexif-dev
     pkg-config --exists libcrypto || echo libssl-dev
+    pkg-config --exists libarchive || echo libarchive-dev
   else
-    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev
+    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libarchive-dev
   fi
   # For training on several processes; without it everything else builds and works.
   [ "$(uname)" != Linux ] || [ -e /usr/include/gloo/config.h ] || echo libgloo-dev

@@ -22,15 +22,26 @@ public final class MasterWeights: ParameterSource {
   ///
   /// - Parameter initial: A checkpoint, or an ``Initialization``.
   /// - Throws: `ParameterReport` where a checkpoint does not fit, or what the source threw.
-  public init(
+  public convenience init(
     _ initial: any ParameterSource, configuration: TransformerConfiguration, device: Device
+  ) throws {
+    try self.init(initial, device: device) {
+      _ = try Transformer($0, configuration: configuration)
+    }
+  }
+
+  /// Takes all that `build` takes from its parameters.
+  ///
+  /// - Throws: As above, and what `build` throws.
+  public init(
+    _ initial: any ParameterSource, device: Device, build: (Parameters) throws -> Void
   ) throws {
     self.initial = initial
     self.device = device
     try withTorchErrors {
       try withoutGradient {
         let parameters = Parameters(self, dtype: .float32, device: device, purpose: .training)
-        _ = try Transformer(parameters, configuration: configuration)
+        try build(parameters)
         try parameters.finish()
       }
     }
