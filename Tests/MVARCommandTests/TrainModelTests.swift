@@ -1,6 +1,7 @@
 import Foundation
 import MVAR
 import MVARTraining
+import Pictures
 import Testing
 import Torch
 import TorchTestSupport
@@ -178,12 +179,63 @@ extension CommandTests {
       (["--schedule", "linear"], 2, "schedule is linear; use cos"),
       (["--accumulation", "3"], 1, "accumulation is 3; use a number that divides the batch of 4"),
       (["--hold-out", "1"], 2, "hold-out is 1.0; use 0 or more and less than 1"),
+      (["--tokenizer", "nowhere"], 1, "nowhere"),
       (["--resume"], 1, "no checkpoint to go on from; leave --resume out"),
       (["--base-rate", "1e30", "--clip", "0"], 1, "at step"),
     ]) func refuses(_ flags: [String], status: Int, message: String) throws {
       let run = try Mvar.run(
         arguments("run", toy + flags + ["--quiet"]), in: folder)
       run.expectFailure(Int32(status), [message])
+    }
+
+    /// From a folder of pictures to a picture of a class that is named.
+    @Test func learnsFromPictures() throws {
+      for (label, name) in ["boat", "cat"].enumerated() {
+        try FileManager.default.createDirectory(
+          atPath: folder.file("photos/\(name)"), withIntermediateDirectories: true)
+        for index in 0..<3 {
+          let shade = UInt8(40 * index + 90 * label)
+          try Picture(width: 40, height: 36, filledWith: RGB(shade, 90, 200))
+            .write(to: folder.file("photos/\(name)/\(index).png"))
+        }
+      }
+      try folder.write(Data("no picture".utf8), to: "photos/cat/broken.jpg")
+      func arguments(_ more: [String]) -> [String] {
+        [
+          "train", "model", "--data", "photos", "--tokenizer", Golden.tokenizerFile, "--out", "run",
+          "--device", "cpu", "--dtype", "float32", "--threads", "1",
+        ] + more
+      }
+      let toy = [
+        "--depth", "1", "--scales", "1,2", "--versions", "2", "--batch", "8", "--steps", "3",
+        "--hold-out", "0",
+      ]
+      try Mvar.run(arguments(toy), in: folder)
+        .expectFailure(1, ["1 of 7 pictures cannot be read", "broken.jpg"])
+      let run = try Mvar.run(arguments(toy + ["--unreadable", "0.2"]), in: folder).expectSuccess()
+      #expect(run.errors.contains("photos: 7 pictures of 2 classes to learn from, 0 held out"))
+      #expect(run.errors.contains("broken.jpg is left out"))
+      let state = try String(
+        contentsOfFile: folder.file("run/checkpoints/step-0000003/state.json"), encoding: .utf8)
+      #expect(state.contains("\"boat\"") && state.contains("\"cat\""))
+      // A run that goes on has its tokens already, whatever it is not told again.
+      try Mvar.run(arguments(["--resume", "--steps", "4"]), in: folder).expectSuccess()
+      // The tokens serve the next run as they are.
+      try Mvar.run(
+        [
+          "train", "model", "--data", "run/tokens", "--tokenizer", Golden.tokenizerFile, "--out",
+          "other", "--architecture", "var", "--depth", "1", "--batch", "8", "--steps", "1",
+        ] + Mvar.exact, in: folder
+      ).expectSuccess()
+    }
+
+    @Test func anEmptyFolderIsNamed() throws {
+      try FileManager.default.createDirectory(
+        atPath: folder.file("photos"), withIntermediateDirectories: true)
+      try Mvar.run(
+        ["train", "model", "--data", "photos", "--tokenizer", Golden.tokenizerFile, "--out", "run"]
+          + Mvar.exact, in: folder
+      ).expectFailure(1, ["photos: there are no pictures"])
     }
 
     @Test func refusesWhatIsNoTokenFile() throws {

@@ -9,13 +9,15 @@ struct TrainModelCommand: AsyncParsableCommand {
     commandName: "model",
     abstract: "Trains an M-VAR or VAR model on the tokens of pictures.",
     discussion: """
-      The defaults are those of the published models. The folder --out holds checkpoints, a log of \
-      JSON lines, and in the end model.safetensors, which `mvar sample --model` reads.
+      The defaults are those of the published models. Pictures are turned into tokens first, once. \
+      --data may also be a folder of such tokens, or a safetensors file with tokens.0 to tokens.K-1, \
+      as `mvar tokenize` writes them, and labels, [n] int64.
 
-        mvar train model --data tokens.safetensors --tokenizer tokenizer.safetensors \\
-          --depth 16 --out runs/d16
-        mvar train model --data tokens.safetensors --tokenizer tokenizer.safetensors \\
-          --out runs/d16 --resume
+        mvar train model --data photos/ --tokenizer runs/tok --depth 16 --out runs/d16
+        mvar train model --data photos/ --tokenizer runs/tok --out runs/d16 --resume
+
+      The folder of the run holds checkpoints, log.jsonl (see `mvar plot`), event files for \
+      TensorBoard, and in the end model.safetensors, which `mvar sample --model` reads.
 
       Several processes share each step where torchrun or srun starts them:
 
@@ -25,14 +27,9 @@ struct TrainModelCommand: AsyncParsableCommand {
       with the same weights as if nothing had happened.
       """)
 
-  @Option(
-    help: """
-      What to learn from: a safetensors file with tokens.0 to tokens.K-1, as `mvar tokenize` writes \
-      them, and labels, [n] int64.
-      """)
-  var data: String
+  @OptionGroup var data: ModelDataFlags
 
-  @Option(help: "The tokenizer that made the tokens.")
+  @Option(help: "The tokenizer: a checkpoint, or the folder of its run.")
   var tokenizer: String
 
   @Option(help: "The folder of the run.")
@@ -41,9 +38,6 @@ struct TrainModelCommand: AsyncParsableCommand {
   @Flag(help: "Go on with the run in that folder.")
   var resume = false
 
-  @Option(parsing: .unconditional, help: "The share of pictures to validate with instead.")
-  var holdOut = 0.0
-
   @OptionGroup var settings: ModelSettingsFlags
   @OptionGroup(title: "What is told and kept") var records: TrainingRecordFlags
   @OptionGroup var compute: ComputeFlags
@@ -51,27 +45,22 @@ struct TrainModelCommand: AsyncParsableCommand {
   @Flag(help: "Compute blocks again in the backward pass: less memory, a third more work.")
   var recompute = false
 
-  func validate() throws {
-    guard (0..<1).contains(holdOut) else {
-      throw ValidationError("hold-out is \(holdOut); use 0 or more and less than 1")
-    }
-  }
-
   func run() async throws {
     let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
     try compute.options.prepare()
-    let options = options(place)
+    let options = try options(place)
     // The first process speaks for all.
     let isFirst = place.map { $0.rank == 0 } ?? true
     let console = Console(
       isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
     let display = TrainingDisplay(console)
     defer { display.finish() }
-    let source = ModelData(path: data, holdOut: holdOut)
-    let flags = settings
+    let source = try await source(options, makes: isFirst, console)
+    let (flags, balance) = (settings, data.balance)
     do {
       let path = try await ModelTraining().run(
-        options, settings: { flags.apply(to: &$0) }, data: { try source.open($0, $1) },
+        options, settings: { flags.apply(to: &$0) },
+        data: { settings, _ in try source.data(settings, balance: balance) },
         events: { display.show($0) })
       display.finish()
       try console.result("\(path): use it with `mvar sample --model \(path)`")
@@ -85,8 +74,23 @@ struct TrainModelCommand: AsyncParsableCommand {
     }
   }
 
-  private func options(_ place: ProcessPlace?) -> ModelTrainingOptions {
-    var options = ModelTrainingOptions(out: out, tokenizer: tokenizer)
+  private func source(_ options: ModelTrainingOptions, makes: Bool, _ console: Console)
+    async throws -> TokenSource
+  {
+    try ModelTraining.check(options)
+    let saved = RunFolder.saved(in: out).last
+    var checked = try saved.map { try RunState(checkpoint: $0.path).settings } ?? .init()
+    settings.apply(to: &checked)
+    try checked.validate()
+    return try await ModelData(
+      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute,
+      seed: checked.seed, resumes: resume, makes: makes
+    ).source(console)
+  }
+
+  private func options(_ place: ProcessPlace?) throws -> ModelTrainingOptions {
+    var options = ModelTrainingOptions(
+      out: out, tokenizer: try TokenizerPath.checkpoint(tokenizer))
     options.compute = compute.options
     options.place = place
     if let place, Device.cudaCount > place.localRank, options.compute.place != .cpu {

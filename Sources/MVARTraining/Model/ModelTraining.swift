@@ -79,6 +79,23 @@ public actor ModelTraining {
 
   public init() {}
 
+  /// Whether the run's folder has what `resumes` says; for a look before long work.
+  ///
+  /// - Throws: ``TrainingError`` where a run is there and is not gone on with, or the other way round.
+  public static func check(_ options: ModelTrainingOptions) throws(TrainingError) {
+    let saved = RunFolder.saved(in: options.out).last
+    if let saved, !options.resumes {
+      throw TrainingError(
+        .resume,
+        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
+          + "choose another --out")
+    }
+    if saved == nil, options.resumes {
+      throw TrainingError(
+        .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
+    }
+  }
+
   /// Begins a run or goes on with it, to its end.
   ///
   /// Cancelling the task saves a checkpoint after the step that is under way.
@@ -113,6 +130,7 @@ private final class ModelRun {
   private let data: TrainingData
   private let learner: ModelLearner
   private let log: JSONLinesLog?
+  private let board: TensorBoardLog?
   private let others: DataParallel?
   private let steps: Int
   private let isOnCPU: Bool
@@ -160,26 +178,15 @@ private final class ModelRun {
       try data.batches.seek(to: state.position)
       lastSaved = saved.step
     }
-    try log?.rewind(to: learner.stepCount)
+    board = try folder.map { try TensorBoardLog(folder: $0.path) }
+    for log in logs { try log.rewind(to: learner.stepCount) }
   }
 
   private static func state(
     of saved: RunFolder.SavedStep?, _ options: ModelTrainingOptions
   ) throws(TrainingError) -> RunState? {
-    guard let saved else {
-      guard !options.resumes else {
-        throw TrainingError(
-          .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
-      }
-      return nil
-    }
-    guard options.resumes else {
-      throw TrainingError(
-        .resume,
-        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
-          + "choose another --out")
-    }
-    return try RunState(checkpoint: saved.path)
+    try ModelTraining.check(options)
+    return try saved.map { saved throws(TrainingError) in try RunState(checkpoint: saved.path) }
   }
 
   /// The run's settings with changes; of a run that goes on only its length may change.
@@ -251,6 +258,15 @@ private final class ModelRun {
     return path
   }
 
+  private var logs: [any TrainingLog] {
+    let all: [(any TrainingLog)?] = [log, board]
+    return all.compactMap { $0 }
+  }
+
+  private func record(_ scalars: [String: Double], step: Int) throws {
+    for log in logs { try log.record(scalars, step: step) }
+  }
+
   /// Whether this process or another one was asked to stop, so that all stop after the same step.
   private func isStopped() throws -> Bool {
     try others?.any(Task.isCancelled) ?? Task.isCancelled
@@ -289,7 +305,7 @@ private final class ModelRun {
       scalars["train/usage/scale\(index + 1)"] = share
     }
     scalars.merge(machineScalars()) { $1 }
-    try log?.record(scalars, step: count)
+    try record(scalars, step: count)
     events(
       .step(
         TrainingReport(
@@ -313,13 +329,14 @@ private final class ModelRun {
   private func sample() throws {
     guard folder != nil else { return }
     let path = "\(options.out)/samples/step-\(learner.stepCount).png"
-    try learner.writeSamples(options.samples, to: path)
+    let sheet = try learner.writeSamples(options.samples, to: path)
+    try board?.record(sheet, name: "samples", step: learner.stepCount)
     events(.note("step \(learner.stepCount): samples in \(path)"))
   }
 
   private func checkHealth() throws {
     do { try learner.checkHealth() } catch let error as TrainingError {
-      try? log?.flush()
+      for log in logs { try? log.flush() }
       let kept = lastSaved.map { "the checkpoint of step \($0) is good" } ?? "nothing was saved yet"
       throw TrainingError(
         error.kind, "\(error.description); \(kept): use a lower --base-rate, or look at the data")
@@ -335,7 +352,7 @@ private final class ModelRun {
         try learner.evaluate(data.validation, averaged: true).scalars("validation_average")
       ) { $1 }
     }
-    try log?.record(scalars, step: learner.stepCount)
+    try record(scalars, step: learner.stepCount)
     events(.validated(last, step: learner.stepCount))
   }
 
@@ -352,7 +369,7 @@ private final class ModelRun {
       scales: data.batches.schedule.description, classes: data.batches.classes,
       classNames: data.classNames)
     do {
-      try log?.flush()
+      for log in logs { try log.flush() }
       let saved = try folder.save(step: step, keeping: options.keep) {
         try learner.save(state, in: $0)
       }

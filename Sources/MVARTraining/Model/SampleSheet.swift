@@ -7,7 +7,8 @@ extension ModelLearner {
   /// Draws pictures with the average weights, the first classes in a row, and writes them as one.
   ///
   /// - Parameter count: Pictures; the i-th has the seed i, so that sheets of a run compare.
-  func writeSamples(_ count: Int, to path: String) throws {
+  /// - Returns: The sheet.
+  func writeSamples(_ count: Int, to path: String) throws -> Picture {
     let labels = (0..<count).map { $0 % configuration.classes }
     let pictures = try withTorchErrors {
       try withoutGradient {
@@ -26,6 +27,8 @@ extension ModelLearner {
       throw TrainingError(
         .file, "\(folder) cannot be made (\(RunFolder.reason(error))); make room for it")
     }
-    try PictureGrid().tiled(pictures).write(to: path)
+    let sheet = try PictureGrid().tiled(pictures)
+    try sheet.write(to: path)
+    return sheet
   }
 }
