@@ -38,8 +38,9 @@ missing_packages() {
   else
     echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libarchive-dev
   fi
-  # For training on several processes; without it everything else builds and works.
-  [ "$(uname)" != Linux ] || [ -e /usr/include/gloo/config.h ] || echo libgloo-dev
+  # For training on several processes. Everything else builds and works without it, so it is not asked of
+  # those who cannot install it.
+  [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || [ -e /usr/include/gloo/config.h ] || echo libgloo-dev
   [ -n "$LIBTORCH" ] || "$PYTHON" -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 

@@ -47,6 +47,9 @@ struct TrainModelCommand: AsyncParsableCommand {
 
   func run() async throws {
     let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
+    // Before anything that takes time.
+    try ModelTraining.check(options(nil))
+    let checked = try checkedSettings()
     try compute.options.prepare()
     let options = try options(place)
     // The first process speaks for all.
@@ -55,7 +58,7 @@ struct TrainModelCommand: AsyncParsableCommand {
       isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
     let display = TrainingDisplay(console)
     defer { display.finish() }
-    let source = try await source(options, makes: isFirst, console)
+    let source = try await source(options, seed: checked.seed, makes: isFirst, console)
     let (flags, balance) = (settings, data.balance)
     do {
       let path = try await ModelTraining().run(
@@ -74,17 +77,21 @@ struct TrainModelCommand: AsyncParsableCommand {
     }
   }
 
-  private func source(_ options: ModelTrainingOptions, makes: Bool, _ console: Console)
-    async throws -> TokenSource
-  {
-    try ModelTraining.check(options)
+  /// The settings that the run will have.
+  private func checkedSettings() throws -> ModelTrainingSettings {
     let saved = RunFolder.saved(in: out).last
     var checked = try saved.map { try RunState(checkpoint: $0.path).settings } ?? .init()
     settings.apply(to: &checked)
     try checked.validate()
-    return try await ModelData(
-      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute,
-      seed: checked.seed, resumes: resume, makes: makes
+    return checked
+  }
+
+  private func source(
+    _ options: ModelTrainingOptions, seed: UInt64, makes: Bool, _ console: Console
+  ) async throws -> TokenSource {
+    try await ModelData(
+      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute, seed: seed,
+      resumes: resume, makes: makes
     ).source(console)
   }
 
