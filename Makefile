@@ -7,10 +7,14 @@ DTYPES ?= float32
 SWIFT_BUILD = swift build -c release
 CODE = Package.swift Snippets Sources Tests
 
-.PHONY: setup build test lint format bench demo install docs clean
+.PHONY: setup networks build test lint format bench demo install docs clean
 
 setup:
 	@DEVICE="$(DEVICE)" LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" Scripts/setup.sh
+	@PYTHON="$(PYTHON)" Scripts/feature_networks.sh || echo "setup: 'make networks' tries that again; all else works without"
+
+networks:
+	@PYTHON="$(PYTHON)" Scripts/feature_networks.sh
 
 build: setup
 	$(SWIFT_BUILD)

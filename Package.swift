@@ -10,6 +10,9 @@ let hasCUDA =
   FileManager.default.fileExists(atPath: torch + "/cuda/crt/host_defines.h")
   && FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cuda.so")
 
+/// libtorch's collectives on CPUs, whose headers its wheel leaves out; `make setup` installs Debian's.
+let hasGloo = FileManager.default.fileExists(atPath: "/usr/include/gloo/config.h")
+
 let torchHeaders: [CXXSetting] = [
   .unsafeFlags([
     "-isystem", torch + "/include",
@@ -42,7 +45,7 @@ let package = Package(
     .target(
       name: "TorchShim",
       dependencies: ["CTorch"],
-      cxxSettings: torchHeaders,
+      cxxSettings: torchHeaders + (hasGloo ? [.define("USE_C10D_GLOO")] : []),
       linkerSettings: torchLibraries),
     .target(name: "Torch", dependencies: ["CTorch"]),
     .target(name: "StateSpace", dependencies: ["Torch"]),
@@ -71,6 +74,9 @@ let package = Package(
     .systemLibrary(
       name: "CDigest", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+    .systemLibrary(
+      name: "CArchive", pkgConfig: "libarchive",
+      providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -80,14 +86,21 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .target(
+      name: "MVARTraining",
+      dependencies: [
+        "MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames", "CArchive",
+        "FeatureNetworks",
+      ]),
+    .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARTraining", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
+      name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(
@@ -95,8 +108,16 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
+      ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "MVARTrainingTests",
+      dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+    .testTarget(
+      name: "FeatureNetworksTests",
+      dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

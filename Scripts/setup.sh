@@ -34,9 +34,13 @@ missing_packages() {
     pkg-config --exists libwebpdemux || echo libwebp-dev
     pkg-config --exists libexif || echo libexif-dev
     pkg-config --exists libcrypto || echo libssl-dev
+    pkg-config --exists libarchive || echo libarchive-dev
   else
-    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev
+    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libarchive-dev
   fi
+  # For training on several processes. Everything else builds and works without it, so it is not asked of
+  # those who cannot install it.
+  [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || [ -e /usr/include/gloo/config.h ] || echo libgloo-dev
   [ -n "$LIBTORCH" ] || "$PYTHON" -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 

@@ -54,25 +54,7 @@ struct ArchiveRecords<Archive: ArchiveReader> {
   mutating func locate(_ tensor: PickledTensor, name: String) throws(CheckpointFormatError)
     -> StoredTensor
   {
-    let storage = try storage(tensor.storageKey, for: name)
-    guard storage.count == tensor.storageByteCount else {
-      let problem =
-        "storage \(printable(tensor.storageKey)) of \(printable(name)) has \(storage.count) bytes"
-      throw .malformed(file, "\(problem) where its pickle says \(tensor.storageByteCount)")
-    }
-    let layout = TensorLayout(shape: tensor.shape, strides: tensor.strides)
-    let capacity = storage.count / tensor.elementType.byteCount
-    guard
-      TensorLayout.byteCount(of: tensor.shape, as: tensor.elementType) != nil,
-      let end = layout.end(from: tensor.storageOffset), end <= capacity
-    else {
-      let shape = "shape \(tensor.shape), strides \(tensor.strides), offset \(tensor.storageOffset)"
-      throw .malformed(
-        file, "\(printable(name)) with \(shape) is not inside its storage of \(capacity) elements")
-    }
-    return StoredTensor(
-      name: name, elementType: tensor.elementType, shape: tensor.shape, strides: tensor.strides,
-      storage: storage, storageOffset: tensor.storageOffset)
+    try tensor.stored(name, in: try storage(tensor.storageKey, for: name), file: file)
   }
 
   private mutating func storage(_ key: String, for name: String) throws(CheckpointFormatError)

@@ -2,6 +2,9 @@
 public enum CheckpointFormat: Sendable, CaseIterable {
   /// A zip archive, to be opened with ``PyTorchArchive``.
   case pyTorch
+  /// A row of pickles and bytes, as `torch.save` wrote before PyTorch 1.6; to be opened with
+  /// ``PyTorchArchive/init(oldFile:)``.
+  case oldPyTorch
   /// A safetensors file, to be opened with ``SafetensorsFile``.
   case safetensors
   /// The index of several safetensors files, to be opened with ``SafetensorsIndex``.
@@ -18,6 +21,8 @@ public enum CheckpointFormat: Sendable, CaseIterable {
     if head.starts(with: "PK\u{3}\u{4}".utf8) {
       try Self.checkZipEnd(file)
       self = .pyTorch
+    } else if OldPyTorchFile.begins(head) {
+      self = .oldPyTorch
     } else if Self.looksLikeSafetensors(head) {
       self = .safetensors
     } else if Self.text(head).hasPrefix("{") {
@@ -74,8 +79,8 @@ extension CheckpointFormat {
   private static func look(_ head: [UInt8]) -> (what: String, mend: String) {
     if head[0] == 0x80, head.count > 1, (2...5).contains(head[1]) {
       return (
-        "is in PyTorch's old format, from before version 1.6",
-        "load it in PyTorch and save it with torch.save"
+        "is a pickle, but none that torch.save wrote",
+        "load it in Python and save its tensors with torch.save"
       )
     }
     if let kind = packed(head) { return ("is \(kind)", "unpack it first") }

@@ -16,9 +16,26 @@ public struct PickleReader: Sendable {
   /// - Throws: ``CheckpointFormatError`` if the pickle is malformed, nests too deeply, or names anything that is not
   ///   part of a dictionary of tensors.
   public func read(_ bytes: [UInt8]) throws(CheckpointFormatError) -> PickleValue {
+    try readFirst(of: bytes).value
+  }
+
+  /// A pickle that others follow.
+  struct First {
+    let value: PickleValue
+    let byteCount: Int
+    /// All storages that it refers to.
+    let storages: [PickledStorage]
+  }
+
+  /// The first of several pickles in a row.
+  func readFirst(of bytes: [UInt8]) throws(CheckpointFormatError) -> First {
     var machine = PickleMachine(bytes, file: file)
     let root = try machine.run()
     var builder = PickleValueBuilder(nodes: machine.nodes, file: file)
-    return try builder.value(of: root)
+    let storages = machine.nodes.compactMap { node in
+      if case .storage(let storage) = node { storage } else { nil }
+    }
+    return First(
+      value: try builder.value(of: root), byteCount: machine.cursor.position, storages: storages)
   }
 }

@@ -1,13 +1,19 @@
 /// Storages and tensors.
 extension PickleMachine {
-  /// The storage that a persistent id describes: `('storage', class, key, location, count)`.
+  /// The storage that a persistent id describes: `('storage', class, key, location, count)`; before
+  /// PyTorch 1.6 a sixth part told of a view, and was `None` in all files but the very first.
   mutating func storage(_ id: [PickleItem]) throws(CheckpointFormatError) -> PickleItem {
     guard
-      id.count == 5, case .string("storage") = id[0], case .global(.storage(let type)) = id[1],
+      id.count == 5 || id.count == 6 && isNone(id[5]), case .string("storage") = id[0],
+      case .global(.storage(let type)) = id[1],
       case .string(let key) = id[2], case .int(let count) = id[4]
     else { throw malformed("its reference to stored data is not one of a tensor's storage") }
     guard count >= 0 else { throw malformed("storage \(printable(key)) has \(count) elements") }
     return make(.storage(PickledStorage(key: key, elementType: type, count: count)))
+  }
+
+  private func isNone(_ item: PickleItem) -> Bool {
+    if case .none = item { true } else { false }
   }
 
   /// `_rebuild_tensor_v3(storage, offset, shape, strides, requires_grad, hooks, type, …)`

@@ -17,7 +17,7 @@ struct FileCalls {
 }
 
 /// All of a file, which may be a pipe, of at most `limit` bytes.
-func readFile(_ path: String, atMost limit: Int) throws(PictureError) -> [UInt8] {
+package func readFile(_ path: String, atMost limit: Int) throws(PictureError) -> [UInt8] {
   func unreadable(_ number: Int32) -> PictureError {
     let mend =
       switch number {

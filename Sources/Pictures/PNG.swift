@@ -2,15 +2,17 @@ import CPicturesPNG
 
 enum PNG {
   /// Pixels as RGB bytes, and the orientation in the EXIF or XMP chunk.
-  static func decode(_ data: [UInt8], name: String, limits: PictureLimits) throws(PictureError)
-    -> (Picture, Orientation)
-  {
+  ///
+  /// Transparency is blended with `background`, or dropped where that is nil.
+  static func decode(
+    _ data: [UInt8], name: String, over background: RGB?, limits: PictureLimits
+  ) throws(PictureError) -> (Picture, Orientation) {
     let reader = try Reader(data, name: name)
     var header = spng_ihdr()
     try reader.check(spng_get_ihdr(reader.context, &header))
     try limits.check(width: Int(header.width), height: Int(header.height), name: name)
     guard PNGChunks(of: data).isComplete else { throw .damaged(name, "its end is missing") }
-    let picture = try reader.pixels(header)
+    let picture = try reader.pixels(header, over: background)
     // What follows the pixels may hold the orientation.
     try reader.check(spng_decode_chunks(reader.context))
     return (picture, try reader.orientation())
@@ -86,9 +88,18 @@ enum PNG {
       if status != 0 { throw .damaged(name, PNG.message(status)) }
     }
 
-    func pixels(_ header: spng_ihdr) throws(PictureError) -> Picture {
+    func pixels(_ header: spng_ihdr, over background: RGB?) throws(PictureError) -> Picture {
       let (width, height) = (Int(header.width), Int(header.height))
       var status: Int32 = 0
+      if let background, isTransparent(header) {
+        let picture = Picture(width: width, height: height, over: background) { out in
+          status = spng_decode_image(
+            context, out, width * height * 4, Int32(SPNG_FMT_RGBA8.rawValue),
+            Int32(SPNG_DECODE_TRNS.rawValue))
+        }
+        try check(status)
+        return picture
+      }
       let isDeepGray =
         header.bit_depth == 16 && header.color_type == UInt8(SPNG_COLOR_TYPE_GRAYSCALE.rawValue)
       let picture = Picture(width: width, height: height) { out in
@@ -99,6 +110,14 @@ enum PNG {
       }
       try check(status)
       return picture
+    }
+
+    /// Whether there is an alpha channel, or a chunk that makes a colour or palette entries transparent.
+    private func isTransparent(_ header: spng_ihdr) -> Bool {
+      let types = [SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, SPNG_COLOR_TYPE_TRUECOLOR_ALPHA]
+      if types.contains(where: { header.color_type == UInt8($0.rawValue) }) { return true }
+      var chunk = spng_trns()
+      return spng_get_trns(context, &chunk) == 0
     }
 
     /// Grey of 16 bits, where Pillow does not scale but makes all from 255 up white.

@@ -58,7 +58,7 @@ public struct Picture: Sendable, Equatable {
   }
 
   /// A picture whose bytes `fill` writes, every one of them.
-  init(width: Int, height: Int, fill: (UnsafeMutablePointer<UInt8>) -> Void) {
+  package init(width: Int, height: Int, fill: (UnsafeMutablePointer<UInt8>) -> Void) {
     precondition(width >= 1 && height >= 1, "a picture of \(width)x\(height) has no pixels")
     let count = width * height * 3
     let pixels = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in

@@ -51,12 +51,39 @@ extension Picture {
   public init(data: [UInt8], name: String, limits: PictureLimits = PictureLimits())
     throws(PictureError)
   {
+    try self.init(data: data, name: name, background: nil, limits: limits)
+  }
+
+  /// Reads a file as `init(contentsOf:limits:)` does, and blends what is transparent in it with
+  /// `background`.
+  ///
+  /// - Throws: ``PictureError`` as there.
+  public init(
+    contentsOf path: String, over background: RGB, limits: PictureLimits = PictureLimits()
+  ) throws(PictureError) {
+    try self.init(
+      data: readFile(path, atMost: limits.bytes), name: path, over: background, limits: limits)
+  }
+
+  /// Decodes bytes as `init(data:name:limits:)` does, and blends what is transparent in them with
+  /// `background`.
+  ///
+  /// - Throws: ``PictureError`` as there.
+  public init(
+    data: [UInt8], name: String, over background: RGB, limits: PictureLimits = PictureLimits()
+  ) throws(PictureError) {
+    try self.init(data: data, name: name, background: background, limits: limits)
+  }
+
+  private init(data: [UInt8], name: String, background: RGB?, limits: PictureLimits)
+    throws(PictureError)
+  {
     if data.count > limits.bytes { throw .tooManyBytes(data.count, limits.bytes, name) }
     let (stored, orientation) =
       switch try Container(of: data, name: name) {
-      case .png: try PNG.decode(data, name: name, limits: limits)
+      case .png: try PNG.decode(data, name: name, over: background, limits: limits)
       case .jpeg: try JPEG.decode(data, name: name, limits: limits)
-      case .webp: try WebP.decode(data, name: name, limits: limits)
+      case .webp: try WebP.decode(data, name: name, over: background, limits: limits)
       }
     self = stored.upright(from: orientation)
   }

@@ -97,7 +97,8 @@ extension Picture {
 
   /// The part of `resized(width:height:)` in some columns and rows, without making the rest: a thread
   /// of a picture, brought to a sensible width, would be longer than any memory.
-  func resampled(width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> Picture {
+  package func resampled(width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> Picture
+  {
     let across = Taps(from: self.width, to: width, outputs: columns)
     let down = Taps(from: self.height, to: height, outputs: rows)
     // Bytes between the passes are rounded, so the order counts: Pillow, as of version 13, shortens

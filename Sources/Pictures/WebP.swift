@@ -2,9 +2,11 @@ import CPicturesWebP
 
 enum WebP {
   /// Pixels of the first frame as RGB bytes, and the orientation in the EXIF or XMP chunk.
-  static func decode(_ data: [UInt8], name: String, limits: PictureLimits) throws(PictureError)
-    -> (Picture, Orientation)
-  {
+  ///
+  /// Transparency is blended with `background`, or dropped where that is nil.
+  static func decode(
+    _ data: [UInt8], name: String, over background: RGB?, limits: PictureLimits
+  ) throws(PictureError) -> (Picture, Orientation) {
     var features = WebPBitstreamFeatures()
     let status = WebPGetFeatures(data, data.count, &features)
     guard status == VP8_STATUS_OK else { throw .damaged(name, explain(status)) }
@@ -14,7 +16,8 @@ enum WebP {
     var isComplete = false
     var succeeded = false
     var orientation = Orientation.upright
-    let picture = Picture(width: width, height: height) { out in
+    // To bytes of three channels, or of four where there is something to blend.
+    func decode(into out: UnsafeMutablePointer<UInt8>, channels: Int) {
       data.withUnsafeBufferPointer { bytes in
         var file = WebPData(bytes: bytes.baseAddress, size: bytes.count)
         guard let container = WebPDemux(&file) else { return }
@@ -22,13 +25,22 @@ enum WebP {
         isComplete = true
         orientation = Orientation(
           exif: chunk("EXIF", of: container), xmp: chunk("XMP ", of: container))
-        succeeded =
-          features.has_animation != 0
-          ? decodeFirstFrame(&file, count: width * height, into: out)
-          : WebPDecodeRGBInto(
-            bytes.baseAddress, bytes.count, out, width * height * 3, Int32(width * 3)) != nil
+        if features.has_animation != 0 {
+          succeeded = decodeFirstFrame(
+            &file, count: width * height, channels: channels, into: out)
+        } else {
+          let decode = channels == 4 ? WebPDecodeRGBAInto : WebPDecodeRGBInto
+          let (size, stride) = (width * height * channels, Int32(width * channels))
+          succeeded = decode(bytes.baseAddress, bytes.count, out, size, stride) != nil
+        }
       }
     }
+    let picture =
+      if let background, features.has_alpha != 0 {
+        Picture(width: width, height: height, over: background) { decode(into: $0, channels: 4) }
+      } else {
+        Picture(width: width, height: height) { decode(into: $0, channels: 3) }
+      }
     guard isComplete else { throw .damaged(name, "a chunk is cut off") }
     guard succeeded else { throw .damaged(name, "its pixels cannot be decoded") }
     return (picture, orientation)
@@ -72,7 +84,7 @@ enum WebP {
   }
 
   private static func decodeFirstFrame(
-    _ file: inout WebPData, count: Int, into out: UnsafeMutablePointer<UInt8>
+    _ file: inout WebPData, count: Int, channels: Int, into out: UnsafeMutablePointer<UInt8>
   ) -> Bool {
     guard let animation = WebPAnimDecoderNew(&file, nil) else { return false }
     defer { WebPAnimDecoderDelete(animation) }
@@ -82,7 +94,7 @@ enum WebP {
       return false
     }
     for pixel in 0..<count {
-      for channel in 0..<3 { out[3 * pixel + channel] = frame[4 * pixel + channel] }
+      for channel in 0..<channels { out[channels * pixel + channel] = frame[4 * pixel + channel] }
     }
     return true
   }

@@ -80,9 +80,9 @@ private func scanChunk(_ input: ScanInput, state: Tensor?, needsState: Bool) -> 
   let future = Tensor.full([L, L], -.infinity, device: input.x.device).upperTriangle(diagonal: 1)
   let weights = byHead.unsqueeze(3) - byHead.unsqueeze(2)
   weights.addInPlace(future)
-  let decayed = weights.exp()
-  decayed.multiplyInPlace(input.c.matmul(input.b.transposed).unsqueeze(1))
-  var y = decayed.matmul(x.transpose(1, 2)).transpose(1, 2)  // [B, L, H, P]
+  let decay = weights.exp()
+  let products = input.c.matmul(input.b.transposed).unsqueeze(1)
+  var y = decayed(products, by: decay).matmul(x.transpose(1, 2)).transpose(1, 2)  // [B, L, H, P]
 
   // B and C are the same for all heads, so that what concerns the state is one product a row.
   if let state {
@@ -96,6 +96,13 @@ private func scanChunk(_ input: ScanInput, state: Tensor?, needsState: Bool) -> 
   var next = toEnd.transposed.matmul(input.b).reshape(B, H, P, N)
   if let state { next = next.adding(state, times: last.exp().reshape(B, H, 1, 1)) }
   return (y, next)
+}
+
+/// The product of both, in the memory of `decay` unless a gradient needs that.
+private func decayed(_ products: Tensor, by decay: Tensor) -> Tensor {
+  if decay.requiresGradient { return decay * products }
+  decay.multiplyInPlace(products)
+  return decay
 }
 
 extension ScanInput {

@@ -6,6 +6,8 @@ public struct Linear {
   package let weight: Tensor
   package let bias: Tensor?
   private let isPacked: Bool
+  /// Whether a GPU may apply GELU inside the product, of which libtorch knows no gradient.
+  private let fusesActivation: Bool
 
   /// Takes `weight [outputs, inputs]` and, if `bias`, `bias [outputs]`.
   public init(_ p: Parameters, _ inputs: Int, _ outputs: Int, bias: Bool = true) {
@@ -19,6 +21,7 @@ public struct Linear {
       purpose == .inference && weight.device == .cpu && weight.dtype == .float32
       || purpose == .inference && weight.device == .cpu && weight.dtype == .bfloat16
         && Device.cpuHasFastBFloat16
+    fusesActivation = purpose == .inference && weight.device != .cpu
     self.weight = isPacked ? weight.packedForLinear() : weight
     self.bias = bias
   }
@@ -28,7 +31,7 @@ public struct Linear {
     if isPacked {
       return x.packedLinear(weight, bias, activation: activation == .geluTanh ? .geluTanh : .none)
     }
-    if activation == .geluTanh, let bias, weight.device != .cpu {
+    if activation == .geluTanh, let bias, fusesActivation {
       return x.linearGELU(weight, bias)
     }
     let y = x.linear(weight, bias)

@@ -31,6 +31,13 @@ inline ct_tensor give(at::Tensor tensor) {
   return reinterpret_cast<ct_tensor>(tensor.unsafeReleaseTensorImpl());
 }
 
+inline std::vector<at::Tensor> list(const ct_tensor *xs, size_t count) {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(count);
+  for (size_t i = 0; i < count; i++) tensors.push_back(view(xs[i]));
+  return tensors;
+}
+
 inline at::IntArrayRef ints(const int64_t *values, size_t count) { return {values, count}; }
 
 inline at::ScalarType type(ct_dtype dtype) { return static_cast<at::ScalarType>(dtype); }

@@ -70,13 +70,6 @@ OP(narrow, (ct_tensor x, int64_t axis, int64_t start, int64_t count, ct_tensor *
 OP(repeat, (ct_tensor x, const int64_t *counts, size_t rank, ct_tensor *out),
    *out = give(view(x).repeat(ints(counts, rank))))
 
-static std::vector<at::Tensor> list(const ct_tensor *xs, size_t count) {
-  std::vector<at::Tensor> tensors;
-  tensors.reserve(count);
-  for (size_t i = 0; i < count; i++) tensors.push_back(view(xs[i]));
-  return tensors;
-}
-
 OP(cat, (const ct_tensor *xs, size_t count, int64_t axis, ct_tensor *out), *out = give(at::cat(list(xs, count), axis)))
 OP(stack, (const ct_tensor *xs, size_t count, int64_t axis, ct_tensor *out),
    *out = give(at::stack(list(xs, count), axis)))
@@ -184,7 +177,7 @@ OP(group_norm, (ct_tensor x, int64_t groups, ct_tensor weight, ct_tensor bias, d
 OP(rms_norm, (ct_tensor x, ct_tensor weight, double epsilon, ct_tensor *out), auto gain = view(weight);
    *out = give(at::rms_norm(view(x), gain.sizes(), gain, epsilon)))
 OP(normalize, (ct_tensor x, ct_tensor *out), auto tensor = view(x);
-   auto length = at::linalg_vector_norm(tensor, 2, -1, true, at::kFloat).clamp_min_(1e-12);
+   auto length = at::linalg_vector_norm(tensor, 2, -1, true, at::kFloat).clamp_min(1e-12);
    *out = give(at::div(tensor, length).to(tensor.scalar_type())))
 OP(softmax, (ct_tensor x, int64_t axis, ct_tensor *out), *out = give(at::softmax(view(x), axis)))
 OP(attention, (ct_tensor q, ct_tensor k, ct_tensor v, ct_tensor mask, double scale, ct_tensor *out),

@@ -15,6 +15,7 @@ import Testing
     #expect(try format(zip) == .pyTorch)
     #expect(try format(littleEndian(2, 8) + Array("{}".utf8)) == .safetensors)
     #expect(try format(Array(" {\"weight_map\":{}}".utf8)) == .safetensorsIndex)
+    #expect(try format(OldFile().bytes) == .oldPyTorch)
   }
 
   @Test(arguments: [
@@ -40,7 +41,7 @@ import Testing
 
   @Test(
     arguments: [
-      ([0x80, 2, 0x8A, 10, 0x6C, 0xFC], "old format"), ([0x1F, 0x8B, 8, 0], "gzip"),
+      ([0x80, 2, 0x8A, 10, 0x6C, 0xFC], "is a pickle"), ([0x1F, 0x8B, 8, 0], "gzip"),
       ([0x28, 0xB5, 0x2F, 0xFD], "zstd"), ([0x7F, 0x45, 0x4C, 0x46, 2], "a program"),
       ([UInt8](repeating: 0, count: 257) + Array("ustar\0".utf8), "a tar archive"),
       ([0x47, 0x47, 0x55, 0x46], "GGUF"), ([0x89, 0x50, 0x4E, 0x47], "a PNG picture"),

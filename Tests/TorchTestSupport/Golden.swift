@@ -46,6 +46,15 @@ public struct Golden: Sendable, CustomStringConvertible {
     return try source.read(stored) { $0.clone() }
   }
 
+  /// Whether there is a recorded tensor of this name.
+  public func has(_ key: String) -> Bool { count(withPrefix: key) > 0 }
+
+  /// How many recorded tensors have names that begin so.
+  public func count(withPrefix prefix: String) -> Int {
+    let file = try? SafetensorsFile(Self.folder + "/\(name)/io.safetensors")
+    return file?.tensors.count { $0.name.hasPrefix(prefix) } ?? 0
+  }
+
   /// The recorded images as a tokenizer reads them, `[B, 3, H, W]` in [−1, 1].
   public func image() throws -> Tensor {
     try tensor("image.uint8").to(.float32) * (1 / 127.5) - 1

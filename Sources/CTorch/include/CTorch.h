@@ -21,6 +21,7 @@ extern "C" {
 typedef struct ct_tensor_impl *ct_tensor;
 typedef struct ct_archive_impl *ct_archive;
 typedef struct ct_guard_impl *ct_guard;
+typedef struct ct_group_impl *ct_group;
 
 /// The numbers are those of c10::ScalarType; TorchShim checks them with static_assert.
 typedef enum : int8_t {
@@ -48,6 +49,20 @@ typedef struct {
 
 /// Called when libtorch has released memory that `from_memory` lent to it.
 typedef void (*ct_release)(void *context);
+
+/// The gradients of an operation's inputs from those of its outputs. Gradients that are absent are NULL on both sides;
+/// those given are lent, those returned are handed over. Returns NULL or a message in malloc'ed memory.
+typedef char *(*ct_backward)(
+    void *context, const ct_tensor *gradients, size_t count, ct_tensor *outs, size_t out_count);
+
+/// Settings of one step of AdamW.
+typedef struct {
+  double rate;
+  double beta1;
+  double beta2;
+  double epsilon;
+  double weight_decay;
+} ct_adamw;
 
 #define CT_OP(name, ...) char *(*name)(__VA_ARGS__);
 typedef struct {

@@ -32,7 +32,7 @@ public struct Checkpoint {
     file = path
     var groups: [(path: String, tensors: [StoredTensor])] = []
     switch try CheckpointFormat(ofFile: path) {
-    case .pyTorch:
+    case .pyTorch, .oldPyTorch:
       let archive = try Self.archive(path)
       tensors = archive.tensors
       for group in archive.groups { groups.append((group, try archive.tensors(in: group))) }
@@ -46,6 +46,9 @@ public struct Checkpoint {
   }
 
   private static func archive(_ path: String) throws -> PyTorchArchive {
+    if try CheckpointFormat(ofFile: path) == .oldPyTorch {
+      return try PyTorchArchive(oldFile: path)
+    }
     try LibTorch.load()
     do {
       return try PyTorchArchive(ZipRecords(path), file: path)

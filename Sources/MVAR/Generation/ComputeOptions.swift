@@ -43,16 +43,16 @@ public struct ComputeOptions: Sendable, Hashable {
   public func prepare() throws { _ = try resolve() }
 
   /// What the options mean on this machine.
-  struct Resolved: Sendable {
-    let dtype: DType
-    let device: Device
-    let threads: Int
-    let fused: Bool
-    let float8: Bool
+  package struct Resolved: Sendable {
+    package let dtype: DType
+    package let device: Device
+    package let threads: Int
+    package let fused: Bool
+    package let float8: Bool
   }
 
   /// - Throws: As ``prepare()``.
-  func resolve() throws -> Resolved {
+  package func resolve() throws -> Resolved {
     try LibTorch.load(cuda: place != .cpu && LibTorch.hasNVIDIADriver)
     let device = try resolvedDevice()
     let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount

@@ -1,4 +1,5 @@
 import CheckpointFormats
+import Torch
 
 /// The tokens of some pictures, as a file keeps them.
 public struct PictureTokens: Sendable, Equatable {
@@ -8,7 +9,11 @@ public struct PictureTokens: Sendable, Equatable {
   /// For each scale, `[B, n_k]` row by row.
   public let scales: [[Int64]]
 
-  init(schedule: ScaleSchedule, count: Int, scales: [[Int64]]) {
+  /// Traps unless `scales` has `count` maps of each size of the schedule.
+  public init(schedule: ScaleSchedule, count: Int, scales: [[Int64]]) {
+    precondition(
+      scales.map(\.count) == schedule.sizes.map { $0.count * count },
+      "\(scales.map(\.count)) tokens of \(count) pictures at the scales \(schedule)")
     self.schedule = schedule
     self.count = count
     self.scales = scales
@@ -102,6 +107,26 @@ extension PictureTokens {
       schedule: schedule, count: pictures.count,
       scales: zip(scales, schedule.sizes).map { tokens, size in
         Array(tokens[pictures.lowerBound * size.count..<pictures.upperBound * size.count])
+      })
+  }
+}
+
+extension PictureTokens {
+  /// The pictures at the given places, in that order and as often.
+  public func picking(_ pictures: [Int]) -> PictureTokens {
+    PictureTokens(
+      schedule: schedule, count: pictures.count,
+      scales: zip(scales, schedule.sizes).map { tokens, size in
+        pictures.flatMap { tokens[$0 * size.count..<($0 + 1) * size.count] }
+      })
+  }
+
+  /// As tensors.
+  public func pyramid(device: Device) throws(MVARError) -> TokenPyramid {
+    try TokenPyramid(
+      schedule: schedule,
+      scales: zip(scales, schedule.sizes).map {
+        .of($0, shape: [count, $1.count], device: device)
       })
   }
 }

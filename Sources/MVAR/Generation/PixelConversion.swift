@@ -10,7 +10,7 @@ extension Tensor {
   }
 
   /// `[B, 3, H, W]` in [0, 1] as pictures; bytes are ×255 and cut, as in the reference.
-  func pictures() throws -> [Picture] {
+  package func pictures() throws -> [Picture] {
     let (B, _, H, W) = shape4
     let bytes = try (self * 255).to(.uint8).permute(0, 2, 3, 1).contiguous()
       .elements(as: UInt8.self)

@@ -3,7 +3,7 @@ import Torch
 /// Residual quantisation, coarse to fine (`VectorQuantizer2`, `models/quant.py`); all in float32.
 public struct Quantizer {
   /// `[V, Cvae]`
-  let codebook: Tensor
+  package let codebook: Tensor
   private let codeLengths: Tensor  // |e|², [V]
   let phi: Phi
 
@@ -32,8 +32,8 @@ public struct Quantizer {
     return TokenPyramid(unchecked: scales, schedule: schedule)
   }
 
-  /// The nearest code of every row of `z [n, Cvae]`.
-  private func nearest(_ z: Tensor) -> Tensor {
+  /// The nearest code of every row of `z [n, Cvae]`: `[n]` int64.
+  package func nearest(_ z: Tensor) -> Tensor {
     let lengths = (z * z).sum(1, keepingAxes: true) + codeLengths
     return lengths.adding(product: z, codebook.transposed, alpha: -2).argmin(1)
   }
@@ -42,7 +42,7 @@ public struct Quantizer {
   ///
   /// - Parameter codes: `[B, n_k, Cvae]`
   /// - Returns: `[B, Cvae, H, W]`
-  func contribution(of codes: Tensor, scale k: Int, _ schedule: ScaleSchedule) -> Tensor {
+  package func contribution(of codes: Tensor, scale k: Int, _ schedule: ScaleSchedule) -> Tensor {
     let (B, _, C) = codes.shape3
     let size = schedule.sizes[k]
     let map = codes.transpose(1, 2).reshape(B, C, size.height, size.width).contiguous()

@@ -3,7 +3,7 @@ import Torch
 /// The multi-scale VQ-VAE between pixels and tokens (VAR, arXiv 2404.02905, section 3.2).
 public struct Tokenizer {
   public let configuration: TokenizerConfiguration
-  let quantizer: Quantizer
+  package let quantizer: Quantizer
   let dtype: DType
   private let encoder: Encoder?
   private let quantConv: Convolution?
@@ -49,6 +49,9 @@ public struct Tokenizer {
     return quantizer.tokens(features(of: image), schedule: schedule)
   }
 
+  /// What a transformer reads when all tokens are known, in float32: `[B, L − n_0, Cvae]`.
+  public func teacherInput(_ pyramid: TokenPyramid) -> Tensor { quantizer.teacherInput(pyramid) }
+
   /// f̂ `[B, Cvae, h, w]` to pixels in [−1, 1] `[B, 3, H, W]`, float32.
   ///
   /// A CPU decodes one picture after the other: a batch would not be faster, would take more memory,
@@ -60,7 +63,13 @@ public struct Tokenizer {
   }
 
   private func decodeBatch(_ fHat: Tensor) -> Tensor {
-    decoder(postQuantConv(fHat.to(dtype).channelsLast())).to(.float32).clamped(-1, 1).contiguous()
+    unclampedPixels(ofFHat: fHat).clamped(-1, 1).contiguous()
+  }
+
+  /// f̂ `[B, Cvae, h, w]` to what the decoder makes of it, `[B, 3, H, W]`, float32: a loss must see how
+  /// far pixels lie beyond [−1, 1].
+  package func unclampedPixels(ofFHat fHat: Tensor) -> Tensor {
+    decoder(postQuantConv(fHat.to(dtype).channelsLast())).to(.float32)
   }
 
   /// Tokens to pixels in [−1, 1] `[B, 3, H, W]`, float32.

@@ -101,3 +101,36 @@ struct Block {
     return last.residual(x, feedForward(last.input(x)))
   }
 }
+
+extension Block {
+  /// The block over whole sequences, from their start.
+  func callAsFunction(_ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>]) -> Tensor {
+    var state = BlockState()
+    return self(x, modulations, scales: scales, state: &state, keepsState: false)
+  }
+
+  /// The same, keeping nothing for the backward pass but its inputs.
+  ///
+  /// - Parameter makeBlock: Makes the block from its leaves, whose gradients the backward pass adds to.
+  static func recomputed(
+    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>],
+    makeBlock: @escaping () -> Block
+  ) -> Tensor {
+    let inputs = [x] + modulations.flatMap { [$0.gain, $0.onePlusScale, $0.shift] }
+    let kept = inputs.map { $0.detached() }
+    func output(_ inputs: [Tensor]) -> Tensor {
+      let modulations = stride(from: 1, to: inputs.count, by: 3).map {
+        Modulation(gain: inputs[$0], onePlusScale: inputs[$0 + 1], shift: inputs[$0 + 2])
+      }
+      return makeBlock()(inputs[0], modulations, scales: scales)
+    }
+    return withCustomGradient(of: inputs) {
+      [output(inputs)]
+    } backward: { gradients in
+      let leaves = kept.map { $0.detached() }
+      for leaf in leaves { leaf.setRequiresGradient() }
+      withGradient { output(leaves) }.backward(gradients[0])
+      return leaves.map(\.gradient)
+    }[0]
+  }
+}

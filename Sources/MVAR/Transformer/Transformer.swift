@@ -50,6 +50,23 @@ public struct Transformer {
     let blocks: [[Modulation]]
     let headScale: Tensor  // [B, 1, C], one added
     let headShift: Tensor
+
+    /// The same with what each sublayer adds to its input scaled, row by row: stochastic depth
+    /// (arXiv 1603.09382) scales by 0 or by 1 / p.
+    ///
+    /// - Parameter factors: `[depth, n, B]` for n sublayers a block.
+    public func scalingSublayers(by factors: Tensor) -> Condition {
+      let blocks = blocks.enumerated().map { index, modulations in
+        modulations.enumerated().map { sublayer, modulation in
+          let factor = factors[index][sublayer].reshape(-1, 1, 1).to(modulation.gain.dtype)
+          return Modulation(
+            gain: modulation.gain * factor, onePlusScale: modulation.onePlusScale,
+            shift: modulation.shift)
+        }
+      }
+      return Condition(
+        embedding: embedding, blocks: blocks, headScale: headScale, headShift: headShift)
+    }
   }
 
   /// The label that stands for no class.
@@ -98,19 +115,35 @@ public struct Transformer {
     return logits(x, condition)
   }
 
-  /// Logits of all tokens at once, when all are known.
+  /// Logits of all tokens at once, when all are known; a gradient can be asked for.
   ///
-  /// - Parameter teacherInput: `[B, L − n_0, Cvae]`
+  /// - Parameters:
+  ///   - teacherInput: `[B, L − n_0, Cvae]`
+  ///   - scales: How many scales to compute, the coarsest; nil for all, and L counts their tokens.
+  ///   - recomputing: Where to take a block's parameters from once more, to compute the block again
+  ///     in the backward pass instead of keeping what it computed: a third more arithmetic for a
+  ///     fraction of the memory.
   /// - Returns: `[B, L, V]`, float32.
-  public func callAsFunction(_ teacherInput: Tensor, condition: Condition) -> Tensor {
-    let ranges = configuration.schedule.ranges
-    let rest = ranges[0].upperBound..<configuration.schedule.tokenCount
-    var x = Tensor.concatenate(
-      [embed(nil, ranges[0], condition), embed(teacherInput, rest, condition)], axis: 1)
+  public func callAsFunction(
+    _ teacherInput: Tensor, condition: Condition, scales: Int? = nil,
+    recomputing: Parameters? = nil
+  ) -> Tensor {
+    let ranges = Array(configuration.schedule.ranges.prefix(scales ?? .max))
+    let rest = ranges[0].upperBound..<ranges[ranges.count - 1].upperBound
+    var x = embed(nil, ranges[0], condition)
+    if !rest.isEmpty {
+      let input = teacherInput.slice(1, 0..<rest.count)
+      x = .concatenate([x, embed(input, rest, condition)], axis: 1)
+    }
     for (index, block) in blocks.enumerated() {
-      var state = BlockState()
-      x = block(
-        x, condition.blocks[index], scales: ranges, state: &state, keepsState: false)
+      let modulations = condition.blocks[index]
+      if let recomputing {
+        x = Block.recomputed(x, modulations, scales: ranges) {
+          Block(recomputing / "blocks" / index, configuration)
+        }
+      } else {
+        x = block(x, modulations, scales: ranges)
+      }
     }
     return logits(x, condition)
   }

@@ -91,3 +91,31 @@ public struct TransformerConfiguration: Sendable, Hashable {
     return try ScaleSchedule(squares: sides)
   }
 }
+
+extension TransformerConfiguration {
+  /// Sublayers of a block: attention, Mamba-2 in M-VAR, feed-forward.
+  public var sublayers: Int { kind == .mvar ? 3 : 2 }
+
+  /// The tensors of a published checkpoint that are no parameters, which the reference's module asks
+  /// for when it loads one.
+  public func buffers() -> [(name: String, tensor: Tensor)] {
+    let ranges = schedule.ranges
+    let L = schedule.tokenCount
+    let level = ranges.enumerated().flatMap { Array(repeating: $0, count: $1.count) }
+    let mask = Tensor.full([L, L], -.infinity)
+    for range in ranges {
+      let seen = kind == .mvar ? range : 0..<range.upperBound
+      mask.slice(0, range).slice(1, seen).fillInPlace(0)
+    }
+    let blocks = (0..<depth).flatMap { index -> [(name: String, tensor: Tensor)] in
+      let bias = ("blocks.\(index).attn.zero_k_bias", Tensor.zeros([width]))
+      guard kind == .mvar else { return [bias] }
+      let squares = Tensor.of(schedule.sizes.map(\.count)).to(.int32)
+      return [bias, ("blocks.\(index).attn.patch_nums", squares)]
+    }
+    return [
+      ("lvl_1L", .of(level, shape: [1, L])),
+      ("attn_bias_for_masking", mask.reshape(1, 1, L, L)),
+    ] + blocks
+  }
+}

@@ -19,7 +19,8 @@ struct RootCommand: AsyncParsableCommand {
     version: "mvar \(version)",
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
-      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self,
+      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self, TrainCommand.self,
+      PlotCommand.self,
     ])
 }
 

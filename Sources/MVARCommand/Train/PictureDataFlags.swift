@@ -1,0 +1,100 @@
+import ArgumentParser
+import MVARTraining
+
+/// Which pictures to learn from.
+struct PictureDataFlags: ParsableArguments {
+  @Option(
+    help: """
+      Pictures (PNG, JPEG, WebP): a folder with one folder for each class, a table of files and \
+      classes (.csv) or the folder that it lies in, or tar files with WebDataset's names.
+      """)
+  var data: String
+
+  @Option(help: "Only rows of the table whose column \"split\" says this.")
+  var split: String?
+
+  @Option(help: "Measure on the rows of this split.")
+  var heldOutSplit: String?
+
+  @Option(
+    parsing: .unconditional,
+    help: "Measure on this share of the pictures instead, chosen by their names. (default: 0.02)")
+  var holdOut: Double?
+
+  @Option(parsing: .unconditional, help: "The share of pictures that may be unreadable.")
+  var unreadable = 0.01
+
+  @Option(parsing: .unconditional, help: "Threads that read pictures. (default: one a core)")
+  var workers: Int?
+
+  func validate() throws {
+    try checkPositive(workers, "workers")
+    if let holdOut, !(0..<1).contains(holdOut) {
+      throw ValidationError("hold-out is \(holdOut); use 0 or more and less than 1")
+    }
+    guard (0...1).contains(unreadable) else {
+      throw ValidationError("unreadable is \(unreadable); use 0 to 1")
+    }
+  }
+
+  func dataSet(labels: PictureDataSet.Labels) throws -> PictureDataSet {
+    try PictureDataSet(data, labels: labels, split: split)
+  }
+
+  /// The pictures to learn from, and those to measure on.
+  func heldOut(_ pictures: PictureDataSet, labels: PictureDataSet.Labels) throws -> (
+    training: PictureDataSet, heldOut: PictureDataSet?
+  ) {
+    if let heldOutSplit {
+      return (pictures, try PictureDataSet(data, labels: labels, split: heldOutSplit))
+    }
+    let (training, heldOut) = pictures.holdingOut(holdOut ?? 0.02)
+    return training.count == 0 || heldOut.count == 0 ? (pictures, nil) : (training, heldOut)
+  }
+}
+
+/// How pictures become squares; what is not given keeps its default, or what the run has.
+struct PreparationFlags: ParsableArguments {
+  @Option(
+    help:
+      "crop: a random square of the picture, as published models learnt; whole: all of it, for artwork. (default: crop)"
+  )
+  var framing: PictureRecipe.Framing?
+
+  @Flag(inversion: .prefixedNo, help: "Mirror half of the pictures. (default: --flip)")
+  var flip: Bool?
+
+  @Option(
+    parsing: .unconditional,
+    help:
+      "The share of transparent pictures laid over a pale colour, the others over white. (default: 0)"
+  )
+  var pastel: Double?
+
+  @Option(parsing: .unconditional, help: "Turn pictures by up to so many degrees. (default: 0)")
+  var rotation: Double?
+
+  @Option(
+    parsing: .unconditional, help: "Enlarge or shrink pictures by up to this fraction. (default: 0)"
+  )
+  var scaling: Double?
+
+  @Option(parsing: .unconditional, help: "Move pictures by up to this fraction. (default: 0)")
+  var translation: Double?
+
+  @Option(parsing: .unconditional, help: "Turn hues by up to so many degrees. (default: 0)")
+  var hue: Double?
+
+  func apply(_ recipe: inout PictureRecipe) throws {
+    recipe.framing = framing ?? recipe.framing
+    recipe.flips = flip ?? recipe.flips
+    if let pastel { recipe.background = pastel > 0 ? .pastel(share: pastel) : .white }
+    recipe.rotation = rotation ?? recipe.rotation
+    recipe.scaling = scaling ?? recipe.scaling
+    recipe.translation = translation ?? recipe.translation
+    recipe.hue = hue ?? recipe.hue
+    try recipe.validate()
+  }
+}
+
+extension PictureRecipe.Framing: ExpressibleByArgument {}

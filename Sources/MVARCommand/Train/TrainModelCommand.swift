@@ -1,0 +1,152 @@
+import ArgumentParser
+import Foundation
+import MVAR
+import MVARTraining
+import Torch
+
+struct TrainModelCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "model",
+    abstract: "Trains an M-VAR or VAR model on the tokens of pictures.",
+    discussion: """
+      The defaults are those of the published models. Pictures are turned into tokens first, once. \
+      --data may also be a folder of such tokens, or a safetensors file with tokens.0 to tokens.K-1, \
+      as `mvar tokenize` writes them, and labels, [n] int64.
+
+        mvar train model --data photos/ --tokenizer runs/tok --depth 16 --out runs/d16
+        mvar train model --data photos/ --tokenizer runs/tok --out runs/d16 --resume
+
+      The folder of the run holds checkpoints, log.jsonl (see `mvar plot`), event files for \
+      TensorBoard, and in the end model.safetensors, which `mvar sample --model` reads.
+
+      Several processes share each step where torchrun or srun starts them:
+
+        torchrun --no-python --nproc-per-node 2 mvar train model ...
+
+      After Ctrl-C, a crash or a full disk, --resume goes on with the settings of the run, and ends \
+      with the same weights as if nothing had happened.
+      """)
+
+  @OptionGroup var data: ModelDataFlags
+
+  @Option(help: "The tokenizer: a checkpoint, or the folder of its run.")
+  var tokenizer: String
+
+  @Option(help: "The folder of the run.")
+  var out: String
+
+  @Flag(help: "Go on with the run in that folder.")
+  var resume = false
+
+  @OptionGroup var settings: ModelSettingsFlags
+  @OptionGroup(title: "What is told and kept") var records: TrainingRecordFlags
+  @OptionGroup var compute: ComputeFlags
+
+  @Flag(help: "Compute blocks again in the backward pass: less memory, a third more work.")
+  var recompute = false
+
+  func run() async throws {
+    let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
+    // Before anything that takes time.
+    try ModelTraining.check(options(nil))
+    let checked = try checkedSettings()
+    try compute.options.prepare()
+    let options = try options(place)
+    // The first process speaks for all.
+    let isFirst = place.map { $0.rank == 0 } ?? true
+    let console = Console(
+      isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
+    let display = TrainingDisplay(console)
+    defer { display.finish() }
+    let source = try await source(options, seed: checked.seed, makes: isFirst, console)
+    let (flags, balance) = (settings, data.balance)
+    do {
+      let path = try await ModelTraining().run(
+        options, settings: { flags.apply(to: &$0) },
+        data: { settings, _ in try source.data(settings, balance: balance) },
+        events: { display.show($0) })
+      display.finish()
+      try console.result("\(path): use it with `mvar sample --model \(path)`")
+      if let json = records.json, isFirst {
+        try Record.write(display.summary(model: path), to: json)
+      }
+    } catch is CancellationError {
+      display.finish()
+      console.note("step \(display.lastStep) is saved; go on with --resume")
+      throw CancellationError()
+    }
+  }
+
+  /// The settings that the run will have.
+  private func checkedSettings() throws -> ModelTrainingSettings {
+    let saved = RunFolder.saved(in: out).last
+    var checked = try saved.map { try RunState(checkpoint: $0.path).settings } ?? .init()
+    settings.apply(to: &checked)
+    try checked.validate()
+    return checked
+  }
+
+  private func source(
+    _ options: ModelTrainingOptions, seed: UInt64, makes: Bool, _ console: Console
+  ) async throws -> TokenSource {
+    try await ModelData(
+      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute, seed: seed,
+      resumes: resume, makes: makes
+    ).source(console)
+  }
+
+  private func options(_ place: ProcessPlace?) throws -> ModelTrainingOptions {
+    var options = ModelTrainingOptions(
+      out: out, tokenizer: try TokenizerPath.checkpoint(tokenizer))
+    options.compute = compute.options
+    options.place = place
+    if let place, Device.cudaCount > place.localRank, options.compute.place != .cpu {
+      options.compute.place = .cuda(place.localRank)
+    }
+    options.resumes = resume
+    options.recomputes = recompute
+    options.logEvery = records.logEvery
+    options.saveEvery = records.saveEvery
+    options.validateEvery = records.validateEvery
+    options.keep = records.keep
+    options.sampleEvery = records.sampleEvery ?? 0
+    return options
+  }
+}
+
+/// What a run tells and keeps.
+struct TrainingRecordFlags: ParsableArguments {
+  @Option(parsing: .unconditional, help: "Steps between lines of the log.")
+  var logEvery = 10
+
+  @Option(parsing: .unconditional, help: "Steps between checkpoints. (default: an epoch)")
+  var saveEvery: Int?
+
+  @Option(parsing: .unconditional, help: "Steps between validations. (default: an epoch)")
+  var validateEvery: Int?
+
+  @Option(
+    parsing: .unconditional,
+    help: "Steps between sheets of samples, in the run's folder. (default: none)")
+  var sampleEvery: Int?
+
+  @Option(parsing: .unconditional, help: "Checkpoints that stay.")
+  var keep = 2
+
+  @Option(
+    defaultAsFlag: "-", parsing: .next,
+    help: "Write a record to this file, or to standard output without one.")
+  var json: String?
+
+  @Flag(help: "Show no progress and no summary.")
+  var quiet = false
+
+  func validate() throws {
+    for (value, name) in [
+      (logEvery, "log-every"), (saveEvery, "save-every"), (validateEvery, "validate-every"),
+      (keep, "keep"), (sampleEvery, "sample-every"),
+    ] {
+      try checkPositive(value, name)
+    }
+  }
+}

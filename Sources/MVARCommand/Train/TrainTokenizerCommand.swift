@@ -1,0 +1,283 @@
+import ArgumentParser
+import MVAR
+import MVARTraining
+import Torch
+
+struct TrainTokenizerCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tokenizer",
+    abstract: "Trains a tokenizer: a multi-scale VQ-VAE.",
+    discussion: """
+      Learns from every picture of a folder, wherever it lies in it; of a table (.csv) or tar files; \
+      classes do not matter.
+
+        mvar train tokenizer --data photos/ --out runs/tok
+        mvar train tokenizer --data emoji/ --split train --held-out-split test --framing whole \\
+          --pastel 0.25 --hue 30 --resolution 96 --out runs/emoji-tok
+        mvar train tokenizer --data photos/ --out runs/tok --resume
+
+      The folder of the run holds checkpoints, log.jsonl (see `mvar plot`), event files for \
+      TensorBoard, reconstructions/, and in the end tokenizer.safetensors, which every other command \
+      reads. Ctrl-C saves first; --resume goes on, to the same weights as without the pause. A run \
+      that goes on keeps its settings.
+
+      The perceptual loss compares features of EfficientNet-Lite0, which `make networks` fetches; \
+      --perceptual none does without.
+      """)
+
+  @OptionGroup var data: PictureDataFlags
+  @OptionGroup var preparation: PreparationFlags
+
+  @Option(help: "The folder of the run.")
+  var out: String
+
+  @Flag(help: "Go on with the run in --out.")
+  var resume = false
+
+  @OptionGroup(title: "The tokenizer's shape") var shape: TokenizerShapeFlags
+  @OptionGroup(title: "The training") var training: TokenizerTrainingFlags
+  @OptionGroup(title: "The run") var pace: TokenizerPaceFlags
+  @OptionGroup var compute: TokenizerComputeFlags
+
+  func validate() throws {
+    guard resume else { return try newSettings().validate() }
+  }
+
+  private func newSettings() throws -> TokenizerTrainingSettings {
+    var settings = TokenizerTrainingSettings()
+    try apply(&settings)
+    return settings
+  }
+
+  private func apply(_ settings: inout TokenizerTrainingSettings) throws {
+    shape.apply(&settings)
+    training.apply(&settings)
+    settings.recipe.side = settings.resolution
+    try preparation.apply(&settings.recipe)
+    if training.perceptual == "none" { settings.perceptualWeight = 0 }
+  }
+
+  func run() async throws {
+    try compute.options.prepare()
+    let console = Console(isQuiet: compute.quiet)
+    let pictures = try data.dataSet(labels: .ignored)
+    let heldOut = try data.heldOut(pictures, labels: .ignored)
+    console.note(
+      "\(data.data): \(heldOut.training.count) pictures to learn from, "
+        + "\(heldOut.heldOut?.count ?? 0) held out")
+    let report = TokenizerTrainingReport(console)
+    defer { report.finish() }
+    let perceptual = training.perceptual
+    let path = try await TokenizerTraining().run(
+      options, data: heldOut.training, heldOut: heldOut.heldOut,
+      settings: { try apply(&$0) },
+      perceptual: { device in try PerceptualChoice.network(perceptual, device: device) },
+      events: { report.show($0) })
+    report.finish()
+    try console.result("\(path): finished; see \(out)/reconstructions")
+  }
+
+  private var options: TokenizerTrainingOptions {
+    var options = TokenizerTrainingOptions(out: out)
+    options.compute = compute.options
+    options.resumes = resume
+    options.workers = data.workers
+    options.toleratedShare = data.unreadable
+    options.logEvery = pace.logEvery
+    options.saveEvery = pace.saveEvery
+    options.showEvery = pace.showEvery
+    options.keep = pace.keep
+    return options
+  }
+}
+
+/// The shape of a tokenizer; what is not given keeps its default, or what the run has.
+struct TokenizerShapeFlags: ParsableArguments {
+  private static let defaults = TokenizerTrainingSettings()
+
+  @Option(help: "Pixels along a side. (default: \(defaults.resolution))")
+  var resolution: Int?
+
+  @Option(help: "Channels of the first level, a multiple of 32. (default: \(defaults.channels))")
+  var channels: Int?
+
+  @Option(
+    help:
+      "The width of each level in units of --channels; each but the last halves the resolution. (default: 1,2,4,4)",
+    transform: WholeNumbers.init(parsing:))
+  var multipliers: WholeNumbers?
+
+  @Option(help: "Residual blocks a level. (default: \(defaults.residualBlocks))")
+  var residualBlocks: Int?
+
+  @Flag(inversion: .prefixedNo, help: "Attention at the lowest resolution. (default: --attention)")
+  var attention: Bool?
+
+  @Option(help: "Code vectors. (default: \(defaults.codes))")
+  var codes: Int?
+
+  @Option(help: "The length of a code vector. (default: \(defaults.codeWidth))")
+  var codeWidth: Int?
+
+  @Option(help: "φ convolutions that the scales share. (default: \(defaults.phis))")
+  var phis: Int?
+
+  @Option(
+    help: "Sizes of the token maps such as 1,2,3,4,6. (default: the usual ones of the finest)")
+  var scales: String?
+
+  func apply(_ settings: inout TokenizerTrainingSettings) {
+    settings.resolution = resolution ?? settings.resolution
+    settings.channels = channels ?? settings.channels
+    settings.multipliers = multipliers?.values ?? settings.multipliers
+    settings.residualBlocks = residualBlocks ?? settings.residualBlocks
+    settings.attention = attention ?? settings.attention
+    settings.codes = codes ?? settings.codes
+    settings.codeWidth = codeWidth ?? settings.codeWidth
+    settings.phis = phis ?? settings.phis
+    settings.scales = scales ?? settings.scales
+  }
+}
+
+/// How a tokenizer learns; what is not given keeps its default, or what the run has.
+struct TokenizerTrainingFlags: ParsableArguments {
+  private static let defaults = TokenizerTrainingSettings()
+
+  @Option(help: "Pictures a step. (default: \(defaults.batch))")
+  var batch: Int?
+
+  @Option(help: "Passes over the data. (default: \(defaults.epochs))")
+  var epochs: Int?
+
+  @Option(help: "Steps of the run, instead of --epochs.")
+  var steps: Int?
+
+  @Option(help: "The peak learning rate. (default: \(defaults.rate))")
+  var rate: Double?
+
+  @Option(help: "How the rate falls: cos, lin, lin0, lin00, exp. (default: cos)")
+  var schedule: String?
+
+  @Option(help: "The share of the run in which the rate grows. (default: \(defaults.warmUp))")
+  var warmUp: Double?
+
+  @Option(help: "Weight decay. (default: \(defaults.weightDecay))")
+  var weightDecay: Double?
+
+  @Option(help: "The largest length of the gradient; 0 for any. (default: \(defaults.clip))")
+  var clip: Double?
+
+  @Option(
+    help:
+      "How much of the average weights a step keeps; 0 for no average. (default: \(defaults.averaging))"
+  )
+  var averaging: Double?
+
+  @Option(help: "The weight of absolute differences. (default: \(defaults.absoluteWeight))")
+  var l1: Double?
+
+  @Option(help: "The weight of squared differences. (default: \(defaults.squaredWeight))")
+  var l2: Double?
+
+  @Option(help: "β, the pull of features to their codes. (default: \(defaults.commitment))")
+  var commitment: Double?
+
+  @Option(
+    help:
+      "The network of the perceptual loss: efficientnet-lite0, the path of its weights, or none.")
+  var perceptual = "efficientnet-lite0"
+
+  @Option(help: "The weight of the perceptual loss. (default: \(defaults.perceptualWeight))")
+  var perceptualWeight: Double?
+
+  @Option(help: "The weight of the adversary; 0 for none. (default: \(defaults.adversarialWeight))")
+  var adversarialWeight: Double?
+
+  @Option(help: "The share of the run before the adversary. (default: \(defaults.adversaryStart))")
+  var adversaryStart: Double?
+
+  @Option(help: "Channels of the adversary's first layer. (default: \(defaults.adversaryChannels))")
+  var adversaryChannels: Int?
+
+  @Option(
+    help:
+      "The share of pictures decoded from their first scales only. (default: \(defaults.scaleDropout))"
+  )
+  var scaleDropout: Double?
+
+  @Option(
+    help: "Steps between new starts of unused codes; 0 for none. (default: \(defaults.reviveEvery))"
+  )
+  var reviveEvery: Int?
+
+  @Option(help: "Decides about everything that is random. (default: 0)")
+  var seed: UInt64?
+
+  func validate() throws {
+    if let schedule {
+      do { _ = try RateSchedule(parsing: schedule) } catch {
+        throw ValidationError(error.description)
+      }
+    }
+  }
+
+  func apply(_ settings: inout TokenizerTrainingSettings) {
+    settings.batch = batch ?? settings.batch
+    settings.epochs = epochs ?? settings.epochs
+    settings.steps = steps ?? settings.steps
+    settings.rate = rate ?? settings.rate
+    if let schedule, let parsed = try? RateSchedule(parsing: schedule) {
+      settings.schedule = parsed
+    }
+    settings.warmUp = warmUp ?? settings.warmUp
+    settings.weightDecay = weightDecay ?? settings.weightDecay
+    settings.clip = clip ?? settings.clip
+    settings.averaging = averaging ?? settings.averaging
+    settings.absoluteWeight = l1 ?? settings.absoluteWeight
+    settings.squaredWeight = l2 ?? settings.squaredWeight
+    settings.commitment = commitment ?? settings.commitment
+    settings.perceptualWeight = perceptualWeight ?? settings.perceptualWeight
+    settings.adversarialWeight = adversarialWeight ?? settings.adversarialWeight
+    settings.adversaryStart = adversaryStart ?? settings.adversaryStart
+    settings.adversaryChannels = adversaryChannels ?? settings.adversaryChannels
+    settings.scaleDropout = scaleDropout ?? settings.scaleDropout
+    settings.reviveEvery = reviveEvery ?? settings.reviveEvery
+    settings.seed = seed ?? settings.seed
+  }
+}
+
+/// How often a run tells, shows and saves.
+struct TokenizerPaceFlags: ParsableArguments {
+  @Option(help: "Steps between lines of the log.")
+  var logEvery = 10
+
+  @Option(help: "Steps between checkpoints. (default: an epoch, but at least 100)")
+  var saveEvery: Int?
+
+  @Option(help: "Steps between reconstructions and measurements. (default: as --save-every)")
+  var showEvery: Int?
+
+  @Option(help: "Checkpoints that stay.")
+  var keep = 2
+
+  func validate() throws {
+    try checkPositive(logEvery, "log-every")
+    try checkPositive(saveEvery, "save-every")
+    try checkPositive(showEvery, "show-every")
+    try checkPositive(keep, "keep")
+  }
+}
+
+/// Whole numbers with commas between.
+struct WholeNumbers {
+  let values: [Int]
+
+  init(parsing text: String) throws {
+    values = try text.split(separator: ",", omittingEmptySubsequences: false).map {
+      guard let number = Int($0) else {
+        throw ValidationError("\(text) are no whole numbers; write them as 1,2,4")
+      }
+      return number
+    }
+  }
+}

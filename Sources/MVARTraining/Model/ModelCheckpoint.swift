@@ -1,0 +1,151 @@
+import Foundation
+import MVAR
+import Torch
+
+/// What a checkpoint tells about its run, beside the tensors.
+public struct RunState: Codable, Sendable, Equatable {
+  /// Raised when older programs cannot read what is written.
+  public static let format = 1
+
+  public var format = RunState.format
+  public var settings: ModelTrainingSettings
+  /// Steps made; random numbers are a function of it and of the seed.
+  public var step: Int
+  public var position: DataPosition
+  /// Of the model, as `1,2,3`.
+  public var scales: String
+  public var classes: Int
+  /// By label; nil where the data has no names.
+  public var classNames: [String]?
+
+  /// Reads a checkpoint's state.
+  ///
+  /// - Throws: ``TrainingError`` where it is missing or not of this program's making.
+  public init(checkpoint: String) throws(TrainingError) {
+    let path = checkpoint + "/state.json"
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw TrainingError(.resume, "\(path) is missing; remove \(checkpoint), which is not whole")
+    }
+    do { self = try JSONDecoder().decode(Self.self, from: data) } catch {
+      throw TrainingError(
+        .resume,
+        "\(path) is not the state of a run that this version can read; "
+          + "remove \(checkpoint) or use the version that wrote it")
+    }
+    guard format == Self.format else {
+      throw TrainingError(
+        .resume, "\(path) is of format \(format), and this version reads \(Self.format)")
+    }
+  }
+
+  init(
+    settings: ModelTrainingSettings, step: Int, position: DataPosition, scales: String,
+    classes: Int, classNames: [String]?
+  ) {
+    (self.settings, self.step, self.position) = (settings, step, position)
+    (self.scales, self.classes, self.classNames) = (scales, classes, classNames)
+  }
+
+  func write(to folder: String) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try RunFolder.write(encoder.encode(self), to: folder + "/state.json")
+  }
+}
+
+extension ModelLearner {
+  /// Writes everything that the run needs to go on into a folder.
+  func save(_ state: RunState, in folder: String) throws {
+    try export(weights.tensors, to: folder + "/model.safetensors", classNames: state.classNames)
+    if let average {
+      try export(average, to: folder + "/average.safetensors", classNames: state.classNames)
+    }
+    try TensorFile.write(optimizerTensors, to: folder + "/optimizer.safetensors")
+    try state.write(to: folder)
+  }
+
+  /// The average weights, or the last where there is no average, as a published checkpoint.
+  func exportModel(to path: String, classNames: [String]?) throws {
+    try export(average ?? weights.tensors, to: path, classNames: classNames)
+  }
+
+  /// Under the published names, with the buffers that the reference's module asks for.
+  ///
+  /// - Parameter classNames: Kept in the file's notes as `classes`, a JSON list.
+  private func export(_ tensors: [Tensor], to path: String, classNames: [String]?) throws {
+    var notes = ["format": "pt"]
+    if let classNames {
+      notes["classes"] = String(decoding: try JSONEncoder().encode(classNames), as: UTF8.self)
+    }
+    try TensorFile.write(
+      zip(weights.order, tensors).map { ($0, $1) } + configuration.buffers(), to: path,
+      metadata: notes)
+  }
+
+  private var optimizerTensors: [(name: String, tensor: Tensor)] {
+    let means = zip(optimized, optimizer.means.joined()).map { ("mean.\($0)", $1) }
+    let squares = zip(optimized, optimizer.squares.joined()).map { ("square.\($0)", $1) }
+    return means + squares + [("step", optimizer.stepCount)]
+  }
+
+  /// Takes over what ``save(_:in:)`` wrote, the weights aside, which were there from the start.
+  ///
+  /// - Throws: ``TrainingError`` naming a file that does not fit.
+  func restore(_ state: RunState, from folder: String) throws {
+    try Self.read(optimizerTensors, from: folder + "/optimizer.safetensors")
+    if let average {
+      try Self.read(
+        zip(weights.order, average).map { ($0, $1) }, from: folder + "/average.safetensors")
+    }
+    stepCount = state.step
+  }
+
+  private static func read(_ tensors: [(name: String, tensor: Tensor)], from path: String) throws {
+    let checkpoint = try Checkpoint(path)
+    let source = CheckpointSource(file: path, tensors: checkpoint.tensors)
+    let byName = Dictionary(checkpoint.tensors.map { ($0.name, $0) }) { first, _ in first }
+    try withTorchErrors {
+      try withoutGradient {
+        for (name, tensor) in tensors {
+          guard let stored = byName[name], stored.shape == tensor.shape else {
+            throw TrainingError(
+              .resume, "\(path): \(name) is missing or misshapen; this checkpoint is damaged")
+          }
+          try source.read(stored) { tensor.copyInPlace(from: $0) }
+        }
+      }
+    }
+  }
+}
+
+extension ModelTrainingSettings {
+  /// The settings that differ from another run's, each as "depth is 16, not 12".
+  func differences(from run: ModelTrainingSettings) -> [String] {
+    let (ours, theirs) = (flattened, run.flattened)
+    return Set(ours.keys).union(theirs.keys).sorted().filter { ours[$0] != theirs[$0] }
+      .map { "\($0) is \(theirs[$0] ?? "by default"), not \(ours[$0] ?? "by default")" }
+  }
+
+  /// Every setting as text, under the name of its flag.
+  private var flattened: [String: String] {
+    guard let data = try? JSONEncoder().encode(self),
+      let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
+    else { return [:] }
+    var settings: [String: String] = [:]
+    func add(_ object: [String: Any]) {
+      for (name, value) in object {
+        if let inner = value as? [String: Any] {
+          add(inner)
+        } else {
+          settings[flag(name)] = "\(value)"
+        }
+      }
+    }
+    add(object)
+    return settings
+  }
+
+  private func flag(_ name: String) -> String {
+    name.map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
+  }
+}

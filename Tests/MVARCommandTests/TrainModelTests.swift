@@ -1,0 +1,255 @@
+import Foundation
+import MVAR
+import MVARTraining
+import Pictures
+import Testing
+import Torch
+import TorchTestSupport
+
+extension CommandTests {
+  /// Runs of a tiny model on random tokens, by the built program.
+  @Suite(.serialized) struct TrainModelTests {
+    private let folder: TemporaryFolder
+
+    init() throws {
+      folder = try TemporaryFolder()
+      try Self.tokens(12).write(to: folder.file("tokens.safetensors"))
+    }
+
+    private static func tokens(_ count: Int) throws -> TokenFile {
+      let schedule = try ScaleSchedule(squares: [1, 2])
+      let scales = schedule.sizes.enumerated().map { index, size in
+        (0..<count * size.count).map { Int64(($0 * 37 + index * 101) % 512) }
+      }
+      return TokenFile(
+        tokens: PictureTokens(schedule: schedule, count: count, scales: scales),
+        labels: (0..<count).map { $0 % 3 }, classNames: ["cat face", "fruit", "boat"])
+    }
+
+    private func arguments(_ out: String, _ more: [String] = []) -> [String] {
+      [
+        "train", "model", "--data", "tokens.safetensors", "--tokenizer", Golden.tokenizerFile,
+        "--out", out, "--device", "cpu", "--dtype", "float32", "--threads", "1",
+      ] + more
+    }
+
+    private let toy = [
+      "--depth", "1", "--batch", "4", "--steps", "15", "--save-every", "3", "--log-every", "1",
+      "--base-rate", "0.05",
+    ]
+
+    /// Waits until a log has some lines; a run that never writes them fails the test.
+    private func wait(for log: String, lines: Int) throws {
+      for _ in 0..<30_000 {
+        let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+        if text.split(separator: "\n").count >= lines { return }
+        usleep(2000)
+      }
+      throw Unwritten(log: log)
+    }
+
+    private struct Unwritten: Error { let log: String }
+
+    private func bytes(_ name: String) throws -> Data {
+      try Data(contentsOf: URL(filePath: folder.file(name)))
+    }
+
+    @Test func aKilledRunEndsWithTheSameBytes() throws {
+      try Mvar.run(arguments("whole", toy + ["--hold-out", "0.2"]), in: folder).expectSuccess()
+      let running = try Mvar.Running(
+        Mvar.path, arguments("killed", toy + ["--hold-out", "0.2"]), in: folder)
+      // Killed as soon as a checkpoint is there, wherever it is then.
+      let log = folder.file("killed/log.jsonl")
+      try wait(for: log, lines: 5)
+      kill(running.processIdentifier, SIGKILL)
+      #expect(try running.finish().status == -1)
+      #expect(!FileManager.default.fileExists(atPath: folder.file("killed/model.safetensors")))
+      // The run's own settings come back by themselves.
+      try Mvar.run(
+        arguments("killed", ["--resume", "--hold-out", "0.2", "--save-every", "3"]), in: folder
+      ).expectSuccess()
+      #expect(try bytes("killed/model.safetensors") == bytes("whole/model.safetensors"))
+      for file in ["model", "average", "optimizer"] {
+        let name = "checkpoints/step-0000015/\(file).safetensors"
+        #expect(try bytes("killed/\(name)") == bytes("whole/\(name)"))
+      }
+    }
+
+    @Test func anInterruptedRunSaysHowToGoOn() throws {
+      let running = try Mvar.Running(
+        Mvar.path, arguments("run", toy + ["--steps", "100000", "--save-every", "100000"]),
+        in: folder)
+      let log = folder.file("run/log.jsonl")
+      try wait(for: log, lines: 1)
+      kill(running.processIdentifier, SIGINT)
+      let run = try running.finish()
+      #expect(run.status == 130)
+      #expect(run.errors.contains("is saved; go on with --resume"))
+      #expect(
+        try FileManager.default.contentsOfDirectory(
+          atPath: folder.file("run/checkpoints")
+        ).count == 1)
+    }
+
+    @Test func theModelMakesPictures() throws {
+      let run = try Mvar.run(
+        arguments("run", toy + ["--steps", "2", "--json"]), in: folder
+      ).expectSuccess()
+      #expect(run.output.contains("\"steps\" : 2"))
+      let info = try Mvar.run(["info", "run/model.safetensors"], in: folder).expectSuccess()
+      #expect(info.output.contains("M-VAR"))
+      try Mvar.run(
+        [
+          "sample", "--model", "run/model.safetensors", "--tokenizer", Golden.tokenizerFile,
+          "--class", "1", "--out", "out",
+        ] + Mvar.exact, in: folder
+      ).expectSuccess()
+    }
+
+    /// The arguments of one of two processes, behind its environment.
+    private func shared(_ rank: Int, port: Int, _ arguments: [String]) -> [String] {
+      [
+        "RANK=\(rank)", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=\(port)", Mvar.path,
+      ] + arguments
+    }
+
+    /// A port that nobody listens at.
+    private func freePort() -> Int {
+      let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(descriptor) }
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          _ = bind(descriptor, $0, size)
+          getsockname(descriptor, $0, &size)
+        }
+      }
+      return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    @Test func twoProcessesAreAsOneWithTwoMicroBatches() throws {
+      // Both add the gradients of the same halves, so that even the roundings agree.
+      let settings = toy + ["--steps", "5"]
+      let port = freePort()
+      let both = try (0..<2).map {
+        try Mvar.Running(
+          "/usr/bin/env", shared($0, port: port, arguments("two", settings)), in: folder)
+      }
+      try Mvar.run(arguments("one", settings + ["--accumulation", "2"]), in: folder)
+        .expectSuccess()
+      for process in both { try process.finish().expectSuccess() }
+      #expect(try bytes("two/model.safetensors") == bytes("one/model.safetensors"))
+    }
+
+    @Test func aProcessThatDiesEndsTheOthers() throws {
+      let settings = toy + ["--steps", "100000", "--save-every", "100000"]
+      let port = freePort()
+      let both = try (0..<2).map {
+        try Mvar.Running(
+          "/usr/bin/env", shared($0, port: port, arguments("run", settings)), in: folder)
+      }
+      try wait(for: folder.file("run/log.jsonl"), lines: 2)
+      kill(both[1].processIdentifier, SIGKILL)
+      _ = try both[1].finish()
+      let run = try both[0].finish()
+      #expect(run.status == 1)
+      #expect(run.errors.contains("another process of this run has died or hangs"), "\(run.errors)")
+    }
+
+    @Test func aFullDiskLeavesTheOldCheckpoint() throws {
+      try Mvar.run(arguments("run", toy + ["--steps", "2"]), in: folder).expectSuccess()
+      let before = try bytes("run/checkpoints/step-0000002/model.safetensors")
+      // No file may be larger than 64 KiB from now on, which is how a disk fills up for a test.
+      let run = try Mvar.shell(
+        "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"",
+        arguments("run", ["--resume", "--steps", "6", "--keep", "1"]), in: folder)
+      #expect(run.status == 1)
+      #expect(run.errors.contains("the checkpoint of step 2 is untouched"), "\(run.errors)")
+      #expect(try bytes("run/checkpoints/step-0000002/model.safetensors") == before)
+      #expect(
+        try FileManager.default.contentsOfDirectory(
+          atPath: folder.file("run/checkpoints")) == ["step-0000002"])
+      try Mvar.run(arguments("run", ["--resume", "--steps", "6"]), in: folder).expectSuccess()
+    }
+
+    @Test(arguments: [
+      (["--depth", "0"], 1, "depth is 0; use 1 or more"),
+      (["--schedule", "linear"], 2, "schedule is linear; use cos"),
+      (["--accumulation", "3"], 1, "accumulation is 3; use a number that divides the batch of 4"),
+      (["--hold-out", "1"], 2, "hold-out is 1.0; use 0 or more and less than 1"),
+      (["--tokenizer", "nowhere"], 1, "nowhere"),
+      (["--resume"], 1, "no checkpoint to go on from; leave --resume out"),
+      (["--base-rate", "1e30", "--clip", "0"], 1, "at step"),
+    ]) func refuses(_ flags: [String], status: Int, message: String) throws {
+      let run = try Mvar.run(
+        arguments("run", toy + flags + ["--quiet"]), in: folder)
+      run.expectFailure(Int32(status), [message])
+    }
+
+    /// From a folder of pictures to a picture of a class that is named.
+    @Test func learnsFromPictures() throws {
+      for (label, name) in ["boat", "cat"].enumerated() {
+        try FileManager.default.createDirectory(
+          atPath: folder.file("photos/\(name)"), withIntermediateDirectories: true)
+        for index in 0..<3 {
+          let shade = UInt8(40 * index + 90 * label)
+          try Picture(width: 40, height: 36, filledWith: RGB(shade, 90, 200))
+            .write(to: folder.file("photos/\(name)/\(index).png"))
+        }
+      }
+      try folder.write(Data("no picture".utf8), to: "photos/cat/broken.jpg")
+      func arguments(_ more: [String]) -> [String] {
+        [
+          "train", "model", "--data", "photos", "--tokenizer", Golden.tokenizerFile, "--out", "run",
+          "--device", "cpu", "--dtype", "float32", "--threads", "1",
+        ] + more
+      }
+      let toy = [
+        "--depth", "1", "--scales", "1,2", "--versions", "2", "--batch", "8", "--steps", "3",
+        "--hold-out", "0",
+      ]
+      try Mvar.run(arguments(toy + ["--quiet"]), in: folder)
+        .expectFailure(1, ["1 of 7 pictures cannot be read", "broken.jpg"])
+      let run = try Mvar.run(arguments(toy + ["--unreadable", "0.2"]), in: folder).expectSuccess()
+      #expect(run.errors.contains("photos: 7 pictures of 2 classes to learn from, 0 held out"))
+      #expect(run.errors.contains("broken.jpg is left out"))
+      let state = try String(
+        contentsOfFile: folder.file("run/checkpoints/step-0000003/state.json"), encoding: .utf8)
+      #expect(state.contains("\"boat\"") && state.contains("\"cat\""))
+      // A run that goes on has its tokens already, whatever it is not told again.
+      try Mvar.run(arguments(["--resume", "--steps", "4"]), in: folder).expectSuccess()
+      // The tokens serve the next run as they are.
+      try Mvar.run(
+        [
+          "train", "model", "--data", "run/tokens", "--tokenizer", Golden.tokenizerFile, "--out",
+          "other", "--architecture", "var", "--depth", "1", "--batch", "8", "--steps", "1",
+        ] + Mvar.exact, in: folder
+      ).expectSuccess()
+    }
+
+    @Test func anEmptyFolderIsNamed() throws {
+      try FileManager.default.createDirectory(
+        atPath: folder.file("photos"), withIntermediateDirectories: true)
+      try Mvar.run(
+        ["train", "model", "--data", "photos", "--tokenizer", Golden.tokenizerFile, "--out", "run"]
+          + Mvar.exact, in: folder
+      ).expectFailure(1, ["photos: there are no pictures"])
+    }
+
+    @Test func refusesWhatIsNoTokenFile() throws {
+      try PictureTokens(
+        schedule: ScaleSchedule(squares: [1]), count: 1, scales: [[9]]
+      ).write(to: folder.file("tokens.safetensors"))
+      try Mvar.run(arguments("run", toy), in: folder)
+        .expectFailure(1, ["tokens.safetensors has no tensor labels"])
+      try TokenFile(
+        tokens: PictureTokens(schedule: ScaleSchedule(squares: [1]), count: 1, scales: [[512]]),
+        labels: [0]
+      ).write(to: folder.file("tokens.safetensors"))
+      try Mvar.run(arguments("run2", toy), in: folder)
+        .expectFailure(1, ["has the token 512, outside the tokenizer's 0...511"])
+    }
+  }
+}

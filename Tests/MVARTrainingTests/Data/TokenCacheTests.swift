@@ -1,0 +1,167 @@
+import Foundation
+import MVAR
+import Pictures
+import Testing
+import Torch
+import TorchTestSupport
+
+@testable import MVARTraining
+
+/// Tokens made once and read in batches, with the recorded runs' tokenizer.
+@Suite struct TokenCacheTests {
+  private let folder: PictureFolder
+  private let data: PictureDataSet
+  private let schedule: ScaleSchedule
+
+  init() throws {
+    folder = try PictureFolder.classes(["ant", "bee"], count: 3)
+    // Noise, so that no two pictures have the same tokens.
+    for (number, name) in ["ant/0", "ant/1", "ant/2", "bee/0", "bee/1", "bee/2"].enumerated() {
+      var draws = Draws(seed: 6, .code, epoch: 0, place: number)
+      let pixels = (0..<48 * 48 * 3).map { _ in UInt8(draws.below(256)) }
+      try folder.write(
+        Picture(width: 48, height: 48, pixels: pixels).encoded(as: .png), to: "\(name).png")
+    }
+    data = try PictureDataSet(folder.path)
+    schedule = try ScaleSchedule(squares: [1, 2])
+  }
+
+  private var cache: String { folder.path + ".cache" }
+
+  private func settings(versions: Int = 2) -> TokenCacheWriter.Settings {
+    var settings = TokenCacheWriter.Settings(
+      recipe: PictureRecipe(side: 32), schedule: schedule)
+    settings.versions = versions
+    settings.batch = 2
+    settings.partSize = 4
+    settings.seed = 3
+    return settings
+  }
+
+  private func writer(
+    _ data: PictureDataSet? = nil, _ settings: TokenCacheWriter.Settings? = nil
+  ) async throws -> TokenCacheWriter {
+    let tokenizer = try await PictureTokenizer(
+      Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
+    return try TokenCacheWriter(
+      data ?? self.data, settings ?? self.settings(), tokenizer: tokenizer,
+      tokenizerFile: Golden.tokenizerFile, to: cache)
+  }
+
+  private func cleanUp() { try? FileManager.default.removeItem(atPath: cache) }
+
+  @Test func holdsTheTokensOfEveryVersion() async throws {
+    defer { cleanUp() }
+    let unreadable = try await writer().run()
+    #expect(unreadable.isEmpty)
+    let cache = try TokenCache(cache)
+    #expect(cache.count == 6 && cache.labels == [0, 0, 0, 1, 1, 1])
+    #expect(cache.classNames == ["ant", "bee"])
+    #expect(cache.description.vocabulary > 0 && cache.description.tokenizer.count == 64)
+    let tokenizer = try await PictureTokenizer(
+      Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
+    let maker = PictureMaker(data, PictureRecipe(side: 32))
+    for version in 0..<2 {
+      for picture in [0, 4, 5] {
+        var draws = Draws(seed: 3, .augmentation, epoch: version, place: picture)
+        let square = try maker.square(picture, &draws).square
+        let expected = try await tokenizer.tokens(of: [square], schedule: schedule)
+        #expect(try cache.tokens([picture], versions: [version]) == expected)
+      }
+    }
+  }
+
+  @Test func batchesGoThroughAllPicturesAndCanBeEnteredAnywhere() async throws {
+    defer { cleanUp() }
+    _ = try await writer().run()
+    let cache = try TokenCache(cache)
+    let batches = try CachedTokens(cache, batch: 4, seed: 8)
+    #expect(batches.batchesPerEpoch == 2 && batches.classes == 2)
+    let all = try (0..<8).map { _ in try batches.next() }
+    #expect(batches.position == DataPosition(epoch: 4))
+    // Six pictures and the first two again.
+    let known = (0..<6).flatMap { picture in (0..<2).map { (picture, $0) } }
+    func picture(_ batch: TokenBatch, _ row: Int) throws -> Int {
+      let found = try known.filter {
+        try cache.tokens([$0.0], versions: [$0.1]) == batch.tokens[row..<row + 1]
+          && cache.labels[$0.0] == batch.labels[row]
+      }
+      return try #require(found.first).0
+    }
+    var versionsDiffer = false
+    for epoch in 0..<4 {
+      let rows = try (0..<8).map { try picture(all[2 * epoch + $0 / 4], $0 % 4) }
+      #expect(Set(rows.prefix(6)).count == 6 && rows.suffix(2) == rows.prefix(2))
+      versionsDiffer = versionsDiffer || all[2 * epoch] != all[0]
+    }
+    #expect(versionsDiffer)
+    for step in [5, 2, 7] {
+      batches.seek(to: DataPosition(step: step))
+      #expect(batches.position == DataPosition(epoch: step / 2, step: step % 2))
+      #expect(try batches.next() == all[step])
+    }
+  }
+
+  @Test func goesOnWhereItWasStopped() async throws {
+    defer { cleanUp() }
+    _ = try await writer().run()
+    let parts = try FileManager.default.contentsOfDirectory(atPath: cache).sorted()
+    #expect(parts.count == 5)  // cache.json, and two parts for each version
+    let whole = try parts.map { try Data(contentsOf: URL(filePath: "\(cache)/\($0)")) }
+    // As a stop after the first part, in the middle of the second, would leave it.
+    for part in parts[2...] { try FileManager.default.removeItem(atPath: "\(cache)/\(part)") }
+    let error = #expect(throws: TrainingError.self) { _ = try TokenCache(cache) }
+    #expect(error?.description.contains("1 of 4 parts") == true)
+    let time = try modification("\(cache)/\(parts[1])")
+    _ = try await writer().run()
+    #expect(try parts.map { try Data(contentsOf: URL(filePath: "\(cache)/\($0)")) } == whole)
+    #expect(try modification("\(cache)/\(parts[1])") == time)
+  }
+
+  private func modification(_ path: String) throws -> Date? {
+    try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date
+  }
+
+  @Test func aCacheOfOtherSettingsIsNotTouched() async throws {
+    defer { cleanUp() }
+    _ = try await writer(settings: settings(versions: 1)).run()
+    var other = settings(versions: 3)
+    other.seed = 4
+    await #expect {
+      _ = try await writer(nil, other)
+    } throws: { error in
+      let text = "\(error)"
+      return text.contains("seed is 4 and was 3") && text.contains("versions is 3 and was 1")
+    }
+    try folder.add("bee/new.png", number: 9)
+    let more = try PictureDataSet(folder.path)
+    await #expect {
+      _ = try await writer(more, settings(versions: 1))
+    } throws: { "\($0)".contains("number of pictures is 7 and was 6") }
+  }
+
+  private func writer(settings: TokenCacheWriter.Settings) async throws -> TokenCacheWriter {
+    try await writer(nil, settings)
+  }
+
+  @Test func unreadablePicturesAreLeftOut() async throws {
+    defer { cleanUp() }
+    try folder.write("no picture", to: "ant/1.png")
+    var tolerant = settings()
+    await #expect { _ = try await writer().run() } throws: { "\($0)".contains("1 of 6 pictures") }
+    tolerant.toleratedShare = 0.2
+    let unreadable = try await writer(nil, tolerant).run()
+    #expect(unreadable.map(\.name) == [folder.file("ant/1.png")])
+    let cache = try TokenCache(cache)
+    #expect(cache.labels == [0, 0, 1, 1, 1])
+    #expect(try CachedTokens(cache, batch: 9, seed: 1).next().labels.count == 9)
+  }
+
+  @Test func picturesOfAnotherSizeAreRefused() async throws {
+    var wrong = settings()
+    wrong.recipe.side = 48
+    await #expect {
+      _ = try await writer(nil, wrong)
+    } throws: { "\($0)".contains("48 pixels") && "\($0)".contains("32 × 32") }
+  }
+}
