@@ -40,13 +40,14 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
   @OptionGroup var compute: TokenizerComputeFlags
 
   func validate() throws {
-    guard resume else { return try newSettings().validate() }
-  }
-
-  private func newSettings() throws -> TokenizerTrainingSettings {
-    var settings = TokenizerTrainingSettings()
-    try apply(&settings)
-    return settings
+    guard !resume else { return }
+    do {
+      var settings = TokenizerTrainingSettings()
+      try apply(&settings)
+      try settings.validate()
+    } catch {
+      throw ValidationError("\(error)")
+    }
   }
 
   private func apply(_ settings: inout TokenizerTrainingSettings) throws {
