@@ -211,6 +211,15 @@ struct TokenizerTrainingFlags: ParsableArguments {
   )
   var reviveEvery: Int?
 
+  @Option(help: "The share of the run, at its end, for the decoder alone. (default: 0)")
+  var decoderTail: Double?
+
+  @Option(
+    help:
+      "The largest share of wrong codes that the decoder then sees. (default: \(defaults.wrongCodes))"
+  )
+  var wrongCodes: Double?
+
   @Option(help: "Decides about everything that is random. (default: 0)")
   var seed: UInt64?
 
@@ -243,6 +252,8 @@ struct TokenizerTrainingFlags: ParsableArguments {
     settings.adversaryChannels = adversaryChannels ?? settings.adversaryChannels
     settings.scaleDropout = scaleDropout ?? settings.scaleDropout
     settings.reviveEvery = reviveEvery ?? settings.reviveEvery
+    settings.decoderTail = decoderTail ?? settings.decoderTail
+    settings.wrongCodes = wrongCodes ?? settings.wrongCodes
     settings.seed = seed ?? settings.seed
   }
 }
