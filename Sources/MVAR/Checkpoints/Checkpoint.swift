@@ -26,23 +26,28 @@ public struct Checkpoint {
   /// The tensors of each role that the file holds, under their published names, with the path of
   /// the dictionary that they were found in.
   public let parts: [Role: (path: String, tensors: [StoredTensor])]
+  /// What a safetensors file notes about itself; empty for other files.
+  public let notes: [String: String]
 
   /// - Throws: ``CheckpointFormatError`` or ``TorchError`` where the file cannot be read.
   public init(_ path: String) throws {
     file = path
     var groups: [(path: String, tensors: [StoredTensor])] = []
+    var notes: [String: String] = [:]
     switch try CheckpointFormat(ofFile: path) {
     case .pyTorch, .oldPyTorch:
       let archive = try Self.archive(path)
       tensors = archive.tensors
       for group in archive.groups { groups.append((group, try archive.tensors(in: group))) }
     case .safetensors:
-      tensors = try SafetensorsFile(path).tensors
+      let file = try SafetensorsFile(path)
+      (tensors, notes) = (file.tensors, file.metadata)
     case .safetensorsIndex:
       tensors = try SafetensorsIndex(path).tensors
     }
     if groups.isEmpty { groups = [("", tensors)] }
     parts = Self.parts(in: groups)
+    self.notes = notes
   }
 
   private static func archive(_ path: String) throws -> PyTorchArchive {

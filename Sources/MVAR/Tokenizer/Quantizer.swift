@@ -19,7 +19,7 @@ public struct Quantizer {
   /// Features to tokens, scale by scale: each scale quantises what the coarser ones left over.
   ///
   /// - Parameter features: `[B, Cvae, H, W]` with the size of the schedule's finest map.
-  func tokens(_ features: Tensor, schedule: ScaleSchedule) -> TokenPyramid {
+  package func tokens(_ features: Tensor, schedule: ScaleSchedule) -> TokenPyramid {
     let (B, C, _, _) = features.shape4
     let rest = features.to(.float32).contiguous().clone()
     let scales = schedule.sizes.indices.map { k in
@@ -61,7 +61,7 @@ public struct Quantizer {
   }
 
   /// f̂ after each of the first scales: `[B, Cvae, H, W]` each.
-  func fHats(_ pyramid: TokenPyramid) -> [Tensor] {
+  package func fHats(_ pyramid: TokenPyramid) -> [Tensor] {
     let schedule = pyramid.schedule
     var fHat: Tensor?
     return schedule.sizes.indices.map { k in

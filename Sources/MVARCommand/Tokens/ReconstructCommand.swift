@@ -49,9 +49,10 @@ struct ReconstructCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
-    let configuration = try Checkpoint(files.tokenizer).tokenizerConfiguration()
+    let checkpoint = try Checkpoint(files.tokenizer)
+    let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(
-      named: namedSchedule(), model: files.model, tokenizer: configuration)
+      named: namedSchedule(), model: files.model, tokenizer: configuration, notes: checkpoint.notes)
     let inputs = try fittedPictures(pictures, schedule: schedule, tokenizer: configuration)
     let destination = try PictureDestination(
       output.out, stems: pictures.image.map(Files.stem), format: output.format,

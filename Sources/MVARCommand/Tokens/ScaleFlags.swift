@@ -13,14 +13,17 @@ enum Scales {
     }
   }
 
-  /// The schedule that was named, or the model's, or the published one for 256 pixels.
+  /// The schedule that was named, or the model's, or what the tokenizer's file notes (as training
+  /// writes it), or the published one for 256 pixels.
   ///
   /// - Throws: ``UsageError`` where the tokenizer has another number of scales.
   static func schedule(
-    named: ScaleSchedule?, model: String?, tokenizer: TokenizerConfiguration
+    named: ScaleSchedule?, model: String?, tokenizer: TokenizerConfiguration,
+    notes: [String: String]
   ) throws -> ScaleSchedule {
     let schedule =
-      try named ?? model.map { try Checkpoint($0).transformerConfiguration().schedule } ?? .px256
+      try named ?? model.map { try Checkpoint($0).transformerConfiguration().schedule }
+      ?? notes["scales"].map { try ScaleSchedule(parsing: $0) } ?? .px256
     if case .none(let count) = tokenizer.phi, count != schedule.count {
       throw UsageError(
         "the tokenizer has \(count) scales, and \(schedule) are \(schedule.count); name them with "

@@ -18,7 +18,8 @@ struct TokenizeCommand: AsyncParsableCommand {
   var out: String
 
   @Option(
-    help: "256px, 512px or sizes such as 1,2,3,5,6 or 1x1,2x3. (default: the model's, or 256px)",
+    help:
+      "256px, 512px or sizes such as 1,2,3,5,6 or 1x1,2x3. (default: the model's, the tokenizer's, or 256px)",
     transform: Scales.parse)
   var scales: ScaleSchedule?
 
@@ -33,9 +34,10 @@ struct TokenizeCommand: AsyncParsableCommand {
   func run() async throws {
     try compute.options.prepare()
     try Files.checkWritable(out)
-    let configuration = try Checkpoint(files.tokenizer).tokenizerConfiguration()
+    let checkpoint = try Checkpoint(files.tokenizer)
+    let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(
-      named: scales, model: files.model, tokenizer: configuration)
+      named: scales, model: files.model, tokenizer: configuration, notes: checkpoint.notes)
     let inputs = try fittedPictures(pictures, schedule: schedule, tokenizer: configuration)
     let tokenizer = try await PictureTokenizer(files.tokenizer, options: compute.options)
     let console = Console(isQuiet: compute.quiet)

@@ -40,13 +40,14 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
   @OptionGroup var compute: TokenizerComputeFlags
 
   func validate() throws {
-    guard resume else { return try newSettings().validate() }
-  }
-
-  private func newSettings() throws -> TokenizerTrainingSettings {
-    var settings = TokenizerTrainingSettings()
-    try apply(&settings)
-    return settings
+    guard !resume else { return }
+    do {
+      var settings = TokenizerTrainingSettings()
+      try apply(&settings)
+      try settings.validate()
+    } catch {
+      throw ValidationError("\(error)")
+    }
   }
 
   private func apply(_ settings: inout TokenizerTrainingSettings) throws {
@@ -210,6 +211,15 @@ struct TokenizerTrainingFlags: ParsableArguments {
   )
   var reviveEvery: Int?
 
+  @Option(help: "The share of the run, at its end, for the decoder alone. (default: 0)")
+  var decoderTail: Double?
+
+  @Option(
+    help:
+      "The largest share of wrong codes that the decoder then sees. (default: \(defaults.wrongCodes))"
+  )
+  var wrongCodes: Double?
+
   @Option(help: "Decides about everything that is random. (default: 0)")
   var seed: UInt64?
 
@@ -242,6 +252,8 @@ struct TokenizerTrainingFlags: ParsableArguments {
     settings.adversaryChannels = adversaryChannels ?? settings.adversaryChannels
     settings.scaleDropout = scaleDropout ?? settings.scaleDropout
     settings.reviveEvery = reviveEvery ?? settings.reviveEvery
+    settings.decoderTail = decoderTail ?? settings.decoderTail
+    settings.wrongCodes = wrongCodes ?? settings.wrongCodes
     settings.seed = seed ?? settings.seed
   }
 }

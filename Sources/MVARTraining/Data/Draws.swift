@@ -11,6 +11,7 @@ struct Draws {
     case choice = 4
     case code = 5
     case scales = 6
+    case wrong = 7
   }
 
   private let stream: PhiloxStream

@@ -131,16 +131,9 @@ public final class TokenizerLearner {
   /// - Throws: `TorchError` where memory is short, for example.
   public func step(_ images: Tensor, measures: Bool) throws -> Measures? {
     try withTorchErrors {
-      let tokenizer = tokenizer()
-      let features = tokenizer.features(of: images)
-      if stepCount == 0 { care.begin(leaf(Self.codebookName), features: features.detached()) }
-      // The modules above were made before the codebook had its first codes.
-      let quantizer = stepCount == 0 ? self.tokenizer().quantizer : tokenizer.quantizer
-      let quantized = quantizer.learning(
-        features, schedule: schedule, beta: settings.commitment,
-        kept: keptScales(images.length(0)))
-      let decoded = tokenizer.unclampedPixels(ofFHat: quantized.decoded)
       var numbers = Measures()
+      let (decoded, quantized) =
+        isDecoderTail ? (try decodedFromSpoiltCodes(images), nil) : decoded(images)
       let loss = loss(decoded, images, quantized, &numbers)
       optimizer.clearGradients()
       loss.backward()
@@ -154,15 +147,63 @@ public final class TokenizerLearner {
     }
   }
 
+  /// Through encoder, quantiser and decoder.
+  private func decoded(_ images: Tensor) -> (pixels: Tensor, quantized: Quantization?) {
+    let tokenizer = tokenizer()
+    let features = tokenizer.features(of: images)
+    if stepCount == 0 { care.begin(leaf(Self.codebookName), features: features.detached()) }
+    // The modules above were made before the codebook had its first codes.
+    let quantizer = stepCount == 0 ? self.tokenizer().quantizer : tokenizer.quantizer
+    let quantized = quantizer.learning(
+      features, schedule: schedule, beta: settings.commitment, kept: keptScales(images.length(0)))
+    return (tokenizer.unclampedPixels(ofFHat: quantized.decoded), quantized)
+  }
+
+  /// Whether the decoder alone learns by now.
+  private var isDecoderTail: Bool {
+    Double(stepCount) >= (1 - settings.decoderTail) * Double(steps)
+  }
+
+  /// Through the decoder alone, from codes of which some are wrong.
+  private func decodedFromSpoiltCodes(_ images: Tensor) throws -> Tensor {
+    let tokenizer = tokenizer()
+    let fHat = try withoutGradient {
+      let pyramid = tokenizer.quantizer.tokens(tokenizer.features(of: images), schedule: schedule)
+      return tokenizer.quantizer.fHats(try spoilt(pyramid)).last!
+    }
+    return tokenizer.unclampedPixels(ofFHat: fHat)
+  }
+
+  /// The tokens with a share of each picture's, up to ``TokenizerTrainingSettings/wrongCodes``, replaced
+  /// by any others.
+  func spoilt(_ pyramid: TokenPyramid) throws -> TokenPyramid {
+    let B = pyramid.batch
+    var draws = Draws(seed: settings.seed, .wrong, epoch: 0, place: stepCount)
+    let shares = (0..<B).map { _ in settings.wrongCodes * draws.uniform() }
+    let scales = pyramid.scales.map { tokens in
+      let count = tokens.length(1)
+      var (isWrong, codes): ([Float], [Int]) = ([], [])
+      for picture in 0..<B {
+        for _ in 0..<count {
+          isWrong.append(draws.uniform() < shares[picture] ? 1 : 0)
+          codes.append(draws.below(settings.codes))
+        }
+      }
+      let mask = Tensor.of(isWrong, shape: [B, count], device: device)
+      return (mask .<= 0.5).choosing(tokens, else: .of(codes, shape: [B, count], device: device))
+    }
+    return try TokenPyramid(schedule: pyramid.schedule, scales: scales)
+  }
+
   /// The loss of the tokenizer.
   private func loss(
-    _ decoded: Tensor, _ images: Tensor, _ quantized: Quantization, _ numbers: inout Measures
+    _ decoded: Tensor, _ images: Tensor, _ quantized: Quantization?, _ numbers: inout Measures
   ) -> Tensor {
     let difference = decoded - images
     let (absolute, squared) = (difference.absolute().mean(), difference.power(2).mean())
     numbers["train/l1"] = absolute.detached()
     numbers["train/l2"] = squared.detached()
-    numbers["train/quantization"] = quantized.loss.detached()
+    numbers["train/quantization"] = quantized?.loss.detached()
     var loss = absolute * settings.absoluteWeight + squared * settings.squaredWeight
     if let perceptual {
       let distance = perceptual.distance(decoded, from: images)
@@ -172,7 +213,7 @@ public final class TokenizerLearner {
     if let adversary, adversaryShare > 0 {
       loss = loss + deception(adversary, decoded, reconstruction: loss, &numbers)
     }
-    let total = loss + quantized.loss
+    let total = quantized.map { loss + $0.loss } ?? loss
     numbers["train/loss"] = total.detached()
     return total
   }
@@ -207,7 +248,7 @@ public final class TokenizerLearner {
   }
 
   /// Clips, steps, averages, and looks after the codebook.
-  private func finish(_ loss: Tensor, _ quantized: Quantization, _ numbers: inout Measures) {
+  private func finish(_ loss: Tensor, _ quantized: Quantization?, _ numbers: inout Measures) {
     withoutGradient {
       let norm = optimizer.gradients.clipInPlace(
         to: settings.clip > 0 ? settings.clip : .infinity)
@@ -219,6 +260,7 @@ public final class TokenizerLearner {
         let kept = min(settings.averaging, Double(1 + stepCount) / Double(10 + stepCount))
         average.moveInPlace(towards: weights.tensors, by: 1 - kept)
       }
+      guard let quantized else { return }
       care.note(quantized.hits, step: stepCount)
       let every = settings.reviveEvery
       if every > 0, (stepCount + 1) % every == 0,

@@ -57,7 +57,8 @@ public actor TokenizerTraining {
   ///   - data: Pictures to learn from; labels do not matter.
   ///   - heldOut: Pictures to measure on; nil for none.
   ///   - change: Changes defaults, or what the run has.
-  ///   - perceptual: Makes the perceptual network on the run's device; nil for none.
+  ///   - perceptual: Makes the perceptual network on the run's device, where its loss has a weight; nil
+  ///     for none.
   ///   - events: Called on the trainer's thread.
   /// - Returns: The path of the finished tokenizer.
   /// - Throws: ``TrainingError``, `MVARError`, `TorchError`, errors of files, and `CancellationError`
@@ -70,8 +71,7 @@ public actor TokenizerTraining {
   ) throws -> String {
     let compute = try options.compute.resolve()
     Device.setThreadCount(compute.threads)
-    let run = try TokenizerRun(
-      options, data, heldOut, change, perceptual(compute.device), compute, events)
+    let run = try TokenizerRun(options, data, heldOut, change, perceptual, compute, events)
     return try run.toEnd()
   }
 }
@@ -94,6 +94,7 @@ private final class TokenizerRun {
   private let device: Device
   private var lastSaved: Int?
   private var told = 0
+  private var toldOfSmallOnes = false
   private var start = ContinuousClock.now
   private var made = 0
   private var waited = 0.0
@@ -101,7 +102,7 @@ private final class TokenizerRun {
   init(
     _ options: TokenizerTrainingOptions, _ data: PictureDataSet, _ heldOut: PictureDataSet?,
     _ change: (inout TokenizerTrainingSettings) throws -> Void,
-    _ perceptual: (any PerceptualNetwork)?, _ compute: ComputeOptions.Resolved,
+    _ perceptual: (Device) throws -> (any PerceptualNetwork)?, _ compute: ComputeOptions.Resolved,
     _ events: @escaping (TokenizerTrainingEvent) -> Void
   ) throws {
     self.options = options
@@ -134,7 +135,8 @@ private final class TokenizerRun {
     learner = try TokenizerLearner(
       settings, initial: weights("tokenizer"),
       adversary: settings.adversarialWeight > 0 ? weights("adversary") : nil,
-      perceptual: perceptual, precision: compute.dtype, device: compute.device, steps: steps)
+      perceptual: settings.perceptualWeight > 0 ? perceptual(compute.device) : nil,
+      precision: compute.dtype, device: compute.device, steps: steps)
     if let saved, let state {
       try learner.restore(state, from: saved.path)
       lastSaved = saved.step
@@ -146,6 +148,10 @@ private final class TokenizerRun {
     log = try JSONLinesLog(folder.logPath)
     board = try TensorBoardLog(folder: options.out)
     for log in [log, board] as [any TrainingLog] { try log.rewind(to: learner.stepCount) }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let text = String(decoding: try encoder.encode(settings), as: UTF8.self)
+    try board.record(text: "```json\n\(text)\n```", name: "settings", step: learner.stepCount + 1)
   }
 
   private static func state(
@@ -251,16 +257,23 @@ private final class TokenizerRun {
     numbers["speed/waiting_for_data"] = waited / time
     (start, made, waited) = (.now, 0, 0)
     for log in [log, board] as [any TrainingLog] { try log.record(numbers, step: count) }
-    tellUnreadable()
+    tellOfPictures()
     events(.step(count, of: steps, numbers))
   }
 
-  private func tellUnreadable() {
-    let unreadable = batches.report.unreadable
-    for picture in unreadable.dropFirst(told) {
+  private func tellOfPictures() {
+    let report = batches.report
+    for picture in report.unreadable.dropFirst(told) {
       events(.note("\(picture.reason); another picture stands in for it"))
     }
-    told = unreadable.count
+    told = report.unreadable.count
+    if report.enlarged > 0, !toldOfSmallOnes {
+      toldOfSmallOnes = true
+      events(
+        .note(
+          "\(report.enlarged) of the first \(report.made) pictures are smaller than "
+            + "\(settings.resolution) pixels and are enlarged"))
+    }
   }
 
   private func checkHealth() throws {

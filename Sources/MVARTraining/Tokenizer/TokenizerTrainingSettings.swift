@@ -67,6 +67,10 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
   public var reviveEvery = 20
   /// The share of the run in which codes are revived.
   public var reviveUntil = 0.6
+  /// The share of the run, at its end, in which the decoder alone learns.
+  public var decoderTail = 0.0
+  /// The largest share of a picture's codes that are wrong in that time, as a model's draws will be.
+  public var wrongCodes = 0.06
   public var seed: UInt64 = 0
 
   // Pictures
@@ -163,6 +167,7 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
     }
     for (name, value) in [
       ("adversary-start", adversaryStart), ("adversary-warm-up", adversaryWarmUp),
+      ("decoder-tail", decoderTail), ("wrong-codes", wrongCodes),
       ("warm-up", warmUp), ("final-rate", finalRate), ("revive-until", reviveUntil),
     ] {
       try check((0...1).contains(value), name, value, "use 0 to 1")

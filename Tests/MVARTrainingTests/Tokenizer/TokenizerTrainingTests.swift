@@ -111,6 +111,30 @@ private func learner(_ settings: TokenizerTrainingSettings, steps: Int? = nil) t
     expectTrainingError(.divergence, "step 2") { try learner.checkHealth() }
   }
 
+  @Test func inTheTailTheDecoderAloneLearns() throws {
+    var settings = tiny()
+    settings.decoderTail = 0.5
+    settings.wrongCodes = 0.4
+    let learner = try learner(settings)
+    for _ in 0..<4 { _ = try learner.step(images(), measures: false) }
+    let before = learner.weights.tensors.map { $0.detached().clone() }
+    let measures = try #require(try learner.step(images(), measures: true))
+    #expect(measures["train/quantization"] == nil)
+    for ((name, tensor), old) in zip(learner.weights.named, before) {
+      let isDecoder = name.hasPrefix("decoder.") || name.hasPrefix("post_quant_conv.")
+      let stays = try tensor.detached().isEqual(to: old)
+      #expect(stays == !isDecoder || name.hasSuffix("conv1.bias"), "\(name)")
+    }
+    // About a fifth of the tokens are wrong: a share between 0 and 0.4 of each picture's.
+    let scales = learner.schedule.sizes.map { Tensor.full([64, $0.count], 99, dtype: .int64) }
+    let spoilt = try learner.spoilt(TokenPyramid(schedule: learner.schedule, scales: scales))
+    let tokens = try spoilt.flattened.elements(as: Int.self)
+    let wrong = Double(tokens.count { $0 != 99 }) / Double(tokens.count)
+    // The mean of 64 shares has a standard deviation of 0.4 / √(12 · 64) = 0.0144; five of them.
+    #expect(abs(wrong - 0.2) < 0.072, "\(wrong)")
+    #expect(tokens.allSatisfy { $0 == 99 || (0..<32).contains($0) })
+  }
+
   @Test func theAdversaryComesInLateAndIsWeighed() throws {
     var settings = tiny()
     settings.adversarialWeight = 0.4

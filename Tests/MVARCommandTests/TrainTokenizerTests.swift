@@ -1,0 +1,81 @@
+import Foundation
+import Pictures
+import Testing
+import TorchTestSupport
+
+/// `mvar train tokenizer` and `mvar plot`, as a user runs them.
+@Suite struct TrainTokenizerTests {
+  /// Eight pictures of 12 × 10 pixels.
+  private func pictures(in folder: TemporaryFolder) throws {
+    try FileManager.default.createDirectory(
+      atPath: folder.file("pictures/a"), withIntermediateDirectories: true)
+    for number in 0..<8 {
+      let pixels = (0..<12 * 10 * 3).map { UInt8(($0 * (number + 3) + 31 * number) & 255) }
+      try Picture(width: 12, height: 10, pixels: pixels)
+        .write(to: folder.file("pictures/a/\(number).png"))
+    }
+  }
+
+  private func arguments(_ out: String, steps: Int = 30) -> [String] {
+    [
+      "train", "tokenizer", "--data", "pictures", "--out", out, "--resolution", "8",
+      "--multipliers",
+      "1,1", "--residual-blocks", "1", "--no-attention", "--codes", "16", "--code-width", "4",
+      "--phis", "2", "--batch", "3", "--steps", "\(steps)", "--perceptual", "none",
+      "--adversarial-weight", "0", "--save-every", "2", "--log-every", "1", "--device", "cpu",
+      "--threads", "1",
+    ]
+  }
+
+  private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
+
+  @Test func aKilledRunEndsWithTheSameTokenizer() throws {
+    let folder = try TemporaryFolder()
+    try pictures(in: folder)
+    let run = try Mvar.run(arguments("whole"), in: folder).expectSuccess()
+    #expect(run.output.contains("whole/tokenizer.safetensors"))
+
+    let running = try Mvar.Running(Mvar.path, arguments("killed"), in: folder)
+    let first = folder.file("killed/checkpoints/step-0000002/state.json")
+    for _ in 0..<3000 where !FileManager.default.fileExists(atPath: first) { usleep(20_000) }
+    kill(running.processIdentifier, SIGKILL)
+    #expect(try running.finish().status != 0)
+    #expect(!FileManager.default.fileExists(atPath: folder.file("killed/tokenizer.safetensors")))
+    // The run keeps its settings.
+    try Mvar.run(
+      [
+        "train", "tokenizer", "--data", "pictures", "--out", "killed", "--resume", "--save-every",
+        "2",
+      ]
+        + ["--log-every", "1", "--device", "cpu", "--threads", "1"], in: folder
+    ).expectSuccess()
+    let expected = try bytes(folder.file("whole/tokenizer.safetensors"))
+    #expect(try bytes(folder.file("killed/tokenizer.safetensors")) == expected)
+
+    // What came out is read by the other commands, which know its scales.
+    try Mvar.run(
+      ["reconstruct", "--tokenizer", "killed/tokenizer.safetensors", "--image", "pictures/a/1.png"]
+        + ["--out", "back.png", "--device", "cpu"], in: folder
+    ).expectSuccess()
+    #expect(try Picture(contentsOf: folder.file("back.png")).width == 8)
+
+    let plot = try Mvar.run(["plot", "whole", "killed", "--out", "curves.svg"], in: folder)
+    #expect(plot.expectSuccess().output.contains("2 runs"))
+    let svg = try String(contentsOfFile: folder.file("curves.svg"), encoding: .utf8)
+    #expect(svg.components(separatedBy: "<polyline").count == 3)
+  }
+
+  @Test func mistakesAreToldInALine() throws {
+    let folder = try TemporaryFolder()
+    try pictures(in: folder)
+    func run(_ changes: String...) throws -> Mvar {
+      try Mvar.run(arguments("run") + ["--quiet"] + changes, in: folder)
+    }
+    try run("--channels", "40").expectFailure(2, ["channels is 40", "multiple of 32"])
+    try run("--scales", "1,2,3").expectFailure(2, ["end the scales in 4"])
+    try run("--batch", "9").expectFailure(1, ["pictures", "batch of 9"])
+    try run("--resume").expectFailure(1, ["no checkpoint to go on from"])
+    try Mvar.run(["plot", "pictures"], in: folder).expectFailure(1, ["pictures", "no .jsonl"])
+    try Mvar.run(["plot", "x", "--out", "x.pdf"], in: folder).expectFailure(2, ["x.pdf", ".svg"])
+  }
+}
