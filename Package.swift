@@ -79,11 +79,17 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .systemLibrary(
+      name: "CZip", pkgConfig: "libzip",
+      providers: [.apt(["libzip-dev"]), .brew(["libzip"])]),
     .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
+    .target(
+      name: "MVAREvaluation",
+      dependencies: ["FeatureNetworks", "MVAR", "Torch", "Pictures", "CheckpointFormats", "CZip"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "Pictures", "ClassNames", "Torch", "FeatureNetworks", "MVAREvaluation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -95,11 +101,16 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "FeatureNetworks",
+      ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "FeatureNetworksTests",
       dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
+    .testTarget(
+      name: "MVAREvaluationTests",
+      dependencies: ["MVAREvaluation", "FeatureNetworks", "TorchTestSupport", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

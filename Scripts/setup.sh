@@ -34,8 +34,9 @@ missing_packages() {
     pkg-config --exists libwebpdemux || echo libwebp-dev
     pkg-config --exists libexif || echo libexif-dev
     pkg-config --exists libcrypto || echo libssl-dev
+    pkg-config --exists libzip || echo libzip-dev
   else
-    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev
+    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libzip-dev
   fi
   [ -n "$LIBTORCH" ] || "$PYTHON" -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
