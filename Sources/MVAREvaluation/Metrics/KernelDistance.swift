@@ -11,6 +11,11 @@ public struct KernelDistance: Sendable, Equatable, Codable {
   /// The features of each set in a subset.
   public let subsetSize: Int
 
+  private enum CodingKeys: String, CodingKey {
+    case mean, deviation, subsets
+    case subsetSize = "subset_size"
+  }
+
   /// - Parameters:
   ///   - real: `[N, D]`
   ///   - generated: `[M, D]`
