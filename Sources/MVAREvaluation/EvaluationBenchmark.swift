@@ -31,14 +31,16 @@ public struct EvaluationBenchmark: Sendable {
     try await evaluator.picturesPerSecond(side: side, batches: batches)
   }
 
-  /// Seconds for precision and recall with k = 3, of features of 2,048 numbers.
-  public func secondsForNeighbours(real: Int, generated: Int) async throws -> Double {
-    try await evaluator.secondsForNeighbours(real: real, generated: generated)
+  /// Seconds for precision and recall with k = 3, of features of so many numbers.
+  public func secondsForNeighbours(real: Int, generated: Int, length: Int = 2048) async throws
+    -> Double
+  {
+    try await evaluator.secondsForNeighbours(real: real, generated: generated, length: length)
   }
 
-  /// Seconds for the Fréchet distance of two covariances of 2,048 numbers.
-  public func secondsForDistance() async throws -> Double {
-    try await evaluator.secondsForDistance()
+  /// Seconds for the Fréchet distance of two covariances of features of so many numbers.
+  public func secondsForDistance(length: Int = 2048) async throws -> Double {
+    try await evaluator.secondsForDistance(length: length)
   }
 }
 
@@ -60,18 +62,19 @@ extension Evaluator {
         return start.duration(to: .now).inSeconds
       }
       // Libraries set themselves up at first; the end of a run copies results, which counts once.
-      _ = try run(2)
-      let (few, many) = (try run(2), try run(2 + batches))
+      let least = device == .cpu ? 1 : 2
+      _ = try run(least)
+      let (few, many) = (try run(least), try run(least + batches))
       return Double(batches * batch) / max(many - few, 1e-9)
     }
   }
 
-  fileprivate func secondsForNeighbours(real: Int, generated: Int) throws -> Double {
+  fileprivate func secondsForNeighbours(real: Int, generated: Int, length: Int) throws -> Double {
     try computing {
       func features(_ count: Int, _ seed: UInt64) -> Tensor {
         Tensor.concatenate(
           stride(from: 0, to: count, by: 10_000).map { start in
-            Tensor.randn([min(10_000, count - start), 2048], seed: seed &+ UInt64(start))
+            Tensor.randn([min(10_000, count - start), length], seed: seed &+ UInt64(start))
               .to(device)
           }, axis: 0)
       }
@@ -85,11 +88,11 @@ extension Evaluator {
     }
   }
 
-  fileprivate func secondsForDistance() throws -> Double {
+  fileprivate func secondsForDistance(length: Int) throws -> Double {
     try computing {
       let moments = (0..<2).map { index in
-        let moments = MomentAccumulator(dimension: 2048, device: device)
-        moments.add(Tensor.randn([4096, 2048], seed: UInt64(index + 1)).to(device))
+        let moments = MomentAccumulator(dimension: length, device: device)
+        moments.add(Tensor.randn([2 * length, length], seed: UInt64(index + 1)).to(device))
         return moments
       }
       let (a, b) = (try moments[0].statistics("a"), try moments[1].statistics("b"))

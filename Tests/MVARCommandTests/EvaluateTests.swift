@@ -181,7 +181,7 @@ extension CommandTests {
       let run = try Mvar.run(
         [
           "evaluate", "bench", "--side", "80", "--batch", "1", "--batches", "1", "--real", "50",
-          "--generated", "60", "--device", "cpu", "--threads", "2", "--json",
+          "--generated", "60", "--length", "64", "--device", "cpu", "--threads", "2", "--json",
         ], in: folder
       ).expectSuccess()
       let result = try record(run.output)

@@ -29,6 +29,9 @@ struct EvaluateBenchCommand: AsyncParsableCommand {
   @Option(parsing: .unconditional, help: "Generated pictures of precision and recall.")
   var generated = 50_000
 
+  @Option(parsing: .unconditional, help: "The length of the features that are compared.")
+  var length = 2048
+
   @Flag(inversion: .prefixedNo, help: "Let a GPU multiply in TF32 inside the network.")
   var tf32 = true
 
@@ -40,7 +43,9 @@ struct EvaluateBenchCommand: AsyncParsableCommand {
   var json: String?
 
   func validate() throws {
-    for (value, name) in [(side, "side"), (batches, "batches"), (batch ?? 1, "batch")] {
+    for (value, name) in [
+      (side, "side"), (batches, "batches"), (batch ?? 1, "batch"), (length, "length"),
+    ] {
       try checkPositive(value, name)
     }
     guard real == 0 || real > 3 && generated > 3 else {
@@ -78,9 +83,11 @@ struct EvaluateBenchCommand: AsyncParsableCommand {
     let report = Report(
       device: "\(evaluator.device)", side: side, batch: evaluator.batch, tf32: evaluator.usesTF32,
       picturesPerSecond: try await benchmark.picturesPerSecond(side: side, batches: batches),
-      secondsForDistance: try await benchmark.secondsForDistance(),
+      secondsForDistance: try await benchmark.secondsForDistance(length: length),
       secondsForNeighbours: real == 0
-        ? nil : try await benchmark.secondsForNeighbours(real: real, generated: generated),
+        ? nil
+        : try await benchmark.secondsForNeighbours(
+          real: real, generated: generated, length: length),
       real: real, generated: generated)
     if json != "-" {
       let console = Console(isQuiet: false)
