@@ -62,7 +62,8 @@ extension Evaluator {
         return start.duration(to: .now).inSeconds
       }
       // Libraries set themselves up at first; the end of a run copies results, which counts once.
-      let least = device == .cpu ? 1 : 2
+      // A covariance needs two pictures.
+      let least = device == .cpu && batch > 1 ? 1 : 2
       _ = try run(least)
       let (few, many) = (try run(least), try run(least + batches))
       return Double(batches * batch) / max(many - few, 1e-9)
