@@ -92,11 +92,17 @@ let package = Package(
         "MVAR", "Torch", "StateSpace", "CheckpointFormats", "Pictures", "ClassNames", "CArchive",
         "FeatureNetworks",
       ]),
+    .systemLibrary(
+      name: "CZip", pkgConfig: "libzip",
+      providers: [.apt(["libzip-dev"]), .brew(["libzip"])]),
     .target(name: "FeatureNetworks", dependencies: ["MVAR", "Torch", "Pictures"]),
+    .target(
+      name: "MVAREvaluation",
+      dependencies: ["FeatureNetworks", "MVAR", "Torch", "Pictures", "CheckpointFormats", "CZip"]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "MVARTraining", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARTraining", "MVAREvaluation", "FeatureNetworks", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -110,6 +116,7 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: [
         "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
+        "FeatureNetworks",
       ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
@@ -118,6 +125,9 @@ let package = Package(
     .testTarget(
       name: "FeatureNetworksTests",
       dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
+    .testTarget(
+      name: "MVAREvaluationTests",
+      dependencies: ["MVAREvaluation", "FeatureNetworks", "TorchTestSupport", "Pictures"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

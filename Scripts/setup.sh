@@ -35,8 +35,9 @@ missing_packages() {
     pkg-config --exists libexif || echo libexif-dev
     pkg-config --exists libcrypto || echo libssl-dev
     pkg-config --exists libarchive || echo libarchive-dev
+    pkg-config --exists libzip || echo libzip-dev
   else
-    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libarchive-dev
+    echo libspng-dev libturbojpeg0-dev libwebp-dev libexif-dev libssl-dev libarchive-dev libzip-dev
   fi
   # For training on several processes. Everything else builds and works without it, so it is not asked of
   # those who cannot install it.

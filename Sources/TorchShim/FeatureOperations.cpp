@@ -20,6 +20,18 @@ auto solved(const at::Tensor &x, Body body) {
   }
 }
 
+/// Convolution, bias and ReLU in one kernel of cuDNN; one after the other where it has none for these sizes.
+at::Tensor convolved_relu(
+    const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias, at::IntArrayRef stride,
+    at::IntArrayRef padding) {
+  const int64_t dilation[] = {1, 1};
+  try {
+    return at::cudnn_convolution_relu(x, weight, bias, stride, padding, ints(dilation, 2), 1);
+  } catch (const c10::Error &) {
+    return at::conv2d(x, weight, bias, stride, padding).relu_();
+  }
+}
+
 }  // namespace
 
 namespace ops {
@@ -30,7 +42,7 @@ OP(conv2d_act,
    const auto input = view(x); const auto kernel = view(weight);
    const bool fused = relu && bias && input.is_cuda() && groups == 1 && !c10::GradMode::is_enabled();
    if (fused) {
-     *out = give(at::cudnn_convolution_relu(input, kernel, view(bias), ints(stride, 2), ints(padding, 2), {1, 1}, 1));
+     *out = give(convolved_relu(input, kernel, view(bias), ints(stride, 2), ints(padding, 2)));
    } else {
      auto y = at::conv2d(input, kernel, optional(bias), ints(stride, 2), ints(padding, 2), 1, groups);
      *out = give(!relu ? y : c10::GradMode::is_enabled() ? at::relu(y) : at::relu_(y));

@@ -24,7 +24,8 @@ public enum Expected {
   public struct Figures: Decodable, Sendable {
     public let fid: Double
     public let sfid: Double
-    public let fid_pytorch_fid: Double
+    /// pytorch-fid's distance of torch-fidelity's features.
+    public let fid_by_pytorch_fid: Double
     public let inception_score_1: Score
     public let inception_score_3: Score
     public let precision_1: Double

@@ -20,7 +20,7 @@ struct RootCommand: AsyncParsableCommand {
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
       DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self, TrainCommand.self,
-      PlotCommand.self,
+      PlotCommand.self, EvaluateCommand.self,
     ])
 }
 
