@@ -27,13 +27,19 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "MVAR", targets: ["MVAR"]),
+    .library(name: "MVARServer", targets: ["MVARServer"]),
     .executable(name: "mvar", targets: ["MVARCommand"]),
     // Nobody links it: `Torch` opens it at run time, so that `mvar --help` does not wait for libtorch.
     .library(name: "TorchShim", type: .dynamic, targets: ["TorchShim"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.92.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.30.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.0.0"),
   ],
   targets: [
     .target(
@@ -79,11 +85,27 @@ let package = Package(
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
         "CDigest",
       ]),
+    .target(
+      name: "MVARServer",
+      dependencies: [
+        "MVAR", "Torch", "Pictures", "ClassNames", "CDigest",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      resources: [
+        .embedInCode("Page/page.html"), .embedInCode("Page/page.css"),
+        .embedInCode("Page/page.js"), .embedInCode("API/openapi.json"),
+      ]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARServer", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR"],
@@ -96,6 +118,12 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
+    .testTarget(
+      name: "MVARServerTests",
+      dependencies: [
+        "MVARServer", "MVAR", "Pictures", "ClassNames", "TorchTestSupport",
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+      ]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

@@ -19,7 +19,7 @@ struct RootCommand: AsyncParsableCommand {
     version: "mvar \(version)",
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
-      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self,
+      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self, ServeCommand.self,
     ])
 }
 
