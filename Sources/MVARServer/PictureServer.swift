@@ -150,6 +150,7 @@ public final class PictureServer: Service {
       results: ImageResults(
         byteLimit: configuration.resultBytes, lifetime: configuration.resultLifetime))
     router.post("/v1/images/generations", images.generate)
+    router.post("/v1/images/edits", images.edit)
     router.get(ImageResults.route, images.result)
   }
 }
@@ -160,8 +161,8 @@ private struct ReadinessService: Service {
   let ports: AsyncStream<Int>
   let onReady: @Sendable (Int) -> Void
 
-  func run() async throws {
-    try await withGracefulShutdownHandler {
+  func run() async {
+    await withGracefulShutdownHandler {
       var iterator = ports.makeAsyncIterator()
       if let port = await iterator.next() {
         await scheduler.waitUntilReady()

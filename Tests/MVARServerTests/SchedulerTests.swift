@@ -17,6 +17,12 @@ struct SchedulerTests {
     return pictures
   }
 
+  private func pictures(of order: Order, _ scheduler: PictureScheduler) async throws
+    -> [Int: Picture]
+  {
+    try await pictures(try await scheduler.submit(order))
+  }
+
   private func configuration(
     batch: Int = 4, queue: Int = 8, perAddress: Int? = nil, timeout: Duration = .seconds(600)
   ) -> SchedulerConfiguration {
@@ -42,7 +48,7 @@ struct SchedulerTests {
       for (index, picture) in ofB {
         #expect(picture[0, 0] == RGB(2, UInt8(20 + index), 3))
       }
-      let labels = engine.batches.map { $0.map(\.request.label) }
+      let labels = engine.batches.map { $0.map(\.label) }
       #expect(labels == [[0], [1, 2, 1, 2], [1]])
     }
   }
@@ -125,7 +131,8 @@ struct SchedulerTests {
     let engine = FakeEngine()
     try await withScheduler(engine, configuration()) { scheduler in
       await #expect(throws: MVARError.self) { try await scheduler.submit(order(label: 1000)) }
-      #expect(try await pictures(try await scheduler.submit(order(label: 999))).count == 1)
+      let drawn = try await pictures(of: order(label: 999), scheduler)
+      #expect(drawn.count == 1)
     }
   }
 
@@ -145,7 +152,7 @@ struct SchedulerTests {
       // Nobody waits for the batch any more, so that it stopped; the next one is drawn.
       try await eventually("the batch stops") { await scheduler.load == (0, 0) }
       await engine.gate.open()
-      #expect(try await pictures(try await scheduler.submit(order(1))).count == 1)
+      #expect(try await pictures(of: order(1), scheduler).count == 1)
     }
   }
 
@@ -163,7 +170,7 @@ struct SchedulerTests {
       #expect(engine.drawnScales == 1)
       await #expect(throws: CancellationError.self) { try await pictures(placed) }
       await engine.gate.open()
-      #expect(try await pictures(try await scheduler.submit(order(1))).count == 1)
+      #expect(try await pictures(of: order(1), scheduler).count == 1)
     }
   }
 
@@ -193,8 +200,8 @@ struct SchedulerTests {
       #expect(await scheduler.load == (0, 1))
       await engine.gate.open()
       _ = try await pictures(first)
-      _ = try await pictures(try await scheduler.submit(order(1, label: 7)))
-      #expect(engine.batches.map { $0.map(\.request.label) } == [[0], [7]])
+      _ = try await pictures(of: order(1, label: 7), scheduler)
+      #expect(engine.batches.map { $0.map(\.label) } == [[0], [7]])
     }
   }
 
@@ -205,12 +212,12 @@ struct SchedulerTests {
     engine.fail(with: out)
     try await withScheduler(engine, configuration()) { scheduler in
       do {
-        _ = try await pictures(try await scheduler.submit(order(4)))
+        _ = try await pictures(of: order(4), scheduler)
         Issue.record("no failure came through")
       } catch OrderFailure.engine(let outOfMemory, _) {
         #expect(outOfMemory)
       }
-      #expect(try await pictures(try await scheduler.submit(order(4))).count == 4)
+      #expect(try await pictures(of: order(4), scheduler).count == 4)
       // The limit was halved.
       #expect(engine.batches.map(\.count) == [4, 2, 2])
     }
@@ -227,7 +234,7 @@ struct SchedulerTests {
       } catch OrderFailure.engine(let outOfMemory, _) {
         #expect(!outOfMemory)
       }
-      #expect(try await pictures(try await scheduler.submit(order(2))).count == 2)
+      #expect(try await pictures(of: order(2), scheduler).count == 2)
       // The rest of the order that failed is not drawn.
       #expect(engine.batches.map(\.count) == [2, 2])
     }

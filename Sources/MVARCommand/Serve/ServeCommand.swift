@@ -44,9 +44,9 @@ struct ServeCommand: AsyncParsableCommand {
     let console = Console(isQuiet: logs.quiet)
     console.note("loading \(files.model)")
     let generator = try await ImageGenerator(
-      model: files.model, tokenizer: files.tokenizer, options: compute.options)
+      model: files.model, tokenizer: files.tokenizer, options: compute.options, edits: true)
     let server = try PictureServer(
-      engine: GeneratorEngine(generator, name: Files.stem(of: files.model)),
+      engine: GeneratorEngine(generator, name: Files.stem(of: files.model), edits: true),
       scheduler: load.scheduler(
         isGPU: generator.device != .cpu, isLoopback: configuration.isLoopback),
       configuration: configuration, logger: logs.logger())

@@ -24,9 +24,8 @@ struct ImagesRoutes: Sendable {
     }
     let parameters = try await bodies.with(request, limit: Self.jsonLimit) { body in
       var fields = try RequestFields(json: body)
-      let parameters = try parameters(&fields)
-      try fields.finish(known: ImageParameters.names, ignored: ImageParameters.ignored)
-      return parameters
+      try fields.check(known: ImageParameters.names, ignored: ImageParameters.ignored)
+      return try imageParameters(&fields)
     }
     let tasks = parameters.seeds.map { seed in
       PictureTask.draw(
@@ -40,7 +39,43 @@ struct ImagesRoutes: Sendable {
 
   static let jsonLimit = 64 << 10
 
-  private func parameters(_ fields: inout RequestFields, needsClass: Bool = true) throws
+  /// `POST /v1/images/edits`
+  @Sendable func edit(_ request: Request, _ context: ServerContext) async throws -> Response {
+    guard facts.edits else {
+      throw APIError(
+        status: .notFound, kind: .notFound, message: "this server was started without editing",
+        code: "edits_not_available")
+    }
+    let limits = PictureLimits(pixels: configuration.maxPixels, bytes: configuration.maxBody)
+    let (parameters, edit) = try await bodies.with(request, limit: configuration.maxBody) { body in
+      var fields = try Self.fields(request, body)
+      try fields.check(
+        known: ImageParameters.names.union(EditParameters.names), ignored: ImageParameters.ignored)
+      let parameters = try imageParameters(&fields, needsClass: false)
+      let edit = try EditParameters(&fields, facts, limits: limits)
+      return (parameters, edit)
+    }
+    let tasks = parameters.seeds.map {
+      edit.task(label: parameters.label, seed: $0, settings: parameters.settings)
+    }
+    let delivery = Delivery(
+      parameters: parameters, facts: facts, kind: "image_edit", size: edit.size,
+      software: configuration.software, results: results, base: Self.base(of: request),
+      finish: edit.finished, preview: edit.preview)
+    return try await answer(tasks, delivery, context)
+  }
+
+  /// JSON, or a form.
+  private static func fields(_ request: Request, _ body: Data) throws -> RequestFields {
+    switch request.mediaType {
+    case "application/json": try RequestFields(json: body)
+    case "multipart/form-data":
+      try MultipartForm.fields(body, contentType: request.headers[.contentType] ?? "")
+    default: throw APIError.unsupported(request, "multipart/form-data or application/json")
+    }
+  }
+
+  private func imageParameters(_ fields: inout RequestFields, needsClass: Bool = true) throws
     -> ImageParameters
   {
     try ImageParameters(

@@ -62,7 +62,7 @@ enum MultipartForm {
       guard sides.count == 2, sides[0].trimmed.lowercased() == name else { continue }
       let value = sides[1].trimmed
       guard value.hasPrefix("\""), value.hasSuffix("\""), value.count >= 2 else { return value }
-      return value.dropFirst().dropLast().replacing("\\\"", with: "\"")
+      return String(value.dropFirst().dropLast()).replacing("\\\"", with: "\"")
         .replacing("%22", with: "\"")
     }
     return nil

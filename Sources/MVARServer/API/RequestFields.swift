@@ -1,7 +1,6 @@
 import Foundation
 
-/// The parameters of a request, whichever way they came; each is taken once, and what nobody takes is a
-/// mistake of the client's.
+/// The parameters of a request, whichever way they came; each is taken once.
 struct RequestFields {
   enum Value {
     case json(JSONValue)
@@ -157,9 +156,9 @@ struct RequestFields {
   }
 
   /// - Parameter ignored: What clients of such APIs may send, and what means nothing here.
-  /// - Throws: ``APIError`` if anything else is left.
-  func finish(known: Set<String>, ignored: Set<String>) throws(APIError) {
-    guard let name = values.keys.filter({ !ignored.contains($0) }).min() else { return }
+  /// - Throws: ``APIError`` if there is anything else.
+  func check(known: Set<String>, ignored: Set<String>) throws(APIError) {
+    guard let name = names.subtracting(known).subtracting(ignored).min() else { return }
     throw .invalid(
       String(name.prefix(60)),
       "there is no parameter \(quoted(name)); known are \(known.sorted().joined(separator: ", "))",

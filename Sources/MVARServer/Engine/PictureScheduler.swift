@@ -188,6 +188,7 @@ extension PictureScheduler {
   ///
   /// - Throws: What the engine throws if it cannot draw at all.
   public func run() async throws {
+    showLoad()
     try await withTaskCancellationOrGracefulShutdownHandler {
       try await warmUp()
       if phase == .starting { phase = .ready }

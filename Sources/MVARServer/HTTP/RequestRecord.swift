@@ -27,7 +27,7 @@ struct RequestRecord: RouterMiddleware {
         "request",
         metadata: [
           "route": "\(route)", "method": "\(method)", "status": .stringConvertible(status),
-          "seconds": .stringConvertible(seconds), "client": "\(address)",
+          "seconds": .stringConvertible((seconds * 1e6).rounded() / 1e6), "client": "\(address)",
         ])
     }
     guard response.body.contentLength == nil else {

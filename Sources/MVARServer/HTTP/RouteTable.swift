@@ -18,11 +18,10 @@ final class RouteTable: Sendable {
   /// The methods of a path, with commas between; nil for a path that is not there.
   func methods(of path: String) -> String? {
     let segments = Self.segments(path)
-    let methods = all.withLock { all in
-      all.filter { Self.matches(Self.segments($0.key), segments) }.values.reduce([]) {
-        $0.union($1)
-      }
+    let matching = all.withLock { all in
+      all.filter { Self.matches(Self.segments($0.key), segments) }.values
     }
+    let methods = matching.reduce(into: Set<String>()) { $0.formUnion($1) }
     guard !methods.isEmpty else { return nil }
     return methods.union(methods.contains("GET") ? ["HEAD"] : []).sorted()
       .joined(separator: ", ")

@@ -26,7 +26,7 @@ public struct JSONLinesLogHandler: LogHandler {
     all.merge(metadataProvider?.get() ?? [:]) { $1 }
     all.merge(event.metadata ?? [:]) { $1 }
     let line = Line(
-      time: Date.now.ISO8601Format(.iso8601(timeZone: .gmt, includingFractionalSeconds: true)),
+      time: Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)),
       level: event.level.rawValue, label: label, message: event.message.description,
       metadata: all.isEmpty ? nil : all.mapValues(Value.init))
     let encoder = JSONEncoder()

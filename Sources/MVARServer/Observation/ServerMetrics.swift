@@ -13,7 +13,8 @@ public struct ServerMetrics: Sendable {
   private let residentMemory: Meter
 
   public init() {
-    registry = PrometheusRegistry(Self.families)
+    let registry = PrometheusRegistry(Self.families)
+    self.registry = registry
     func meter(_ label: String) -> Meter { Meter(label: label, factory: registry) }
     queued = meter("mvar_queued_pictures")
     running = meter("mvar_running_pictures")

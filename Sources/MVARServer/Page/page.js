@@ -106,6 +106,8 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const icon = (name) => $(`icon-${name}`).content.cloneNode(true);
+
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 // ---- Classes
@@ -167,10 +169,11 @@ function activate(index) {
 
 function choose(entry) {
   state.chosen = entry;
-  combo.input.value = className(entry);
+  combo.input.value = entry.name ?? entry.class;
   combo.input.removeAttribute('aria-invalid');
-  $('class-hint').textContent = `Class ${entry.class}`
-    + (entry.names.length > 1 ? ` · also ${entry.names.slice(1).join(', ')}` : '');
+  $('class-hint').textContent = entry.name
+    ? `Class ${entry.class}` + (entry.names.length > 1 ? ` · also ${entry.names.slice(1).join(', ')}` : '')
+    : `Class ${entry.class} of ${state.model.classes}`;
   closeList();
 }
 
@@ -444,11 +447,11 @@ function makeCard(seed, body, entry, aspect) {
       show.disabled = false;
       show.setAttribute('aria-label', `${name}, seed ${seed}: open`);
       show.addEventListener('click', () => view(card));
-      const download = element('a', { href: card.url, download: card.file, textContent: 'Download' });
+      const download = element('a', { href: card.url, download: card.file, title: 'Download' }, icon('download'));
       download.setAttribute('aria-label', `Download ${name}, seed ${seed}`);
       foot.append(download);
       if (state.model.edits) {
-        const edit = element('button', { type: 'button', textContent: 'Edit' });
+        const edit = element('button', { type: 'button', title: 'Edit' }, icon('edit'));
         edit.setAttribute('aria-label', `Edit ${name}, seed ${seed}`);
         edit.addEventListener('click', () => editing.open(card.url, card.entry));
         foot.append(edit);

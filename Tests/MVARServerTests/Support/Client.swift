@@ -97,8 +97,8 @@ func goldenEngine(edits: Bool = false) async throws -> GeneratorEngine {
   GeneratorEngine(
     try await ImageGenerator(
       model: Golden.mvar64.modelFile, tokenizer: Golden.tokenizerFile,
-      options: ComputeOptions(precision: .float32, place: .cpu, threads: 1)),
-    name: "golden")
+      options: ComputeOptions(precision: .float32, place: .cpu, threads: 1), edits: edits),
+    name: "golden", edits: edits)
 }
 
 extension JSONValue {

@@ -57,19 +57,18 @@ final class FakeEngine: PictureEngine {
 
   /// Red tells the class, green the seed, blue the scale.
   static func picture(_ task: PictureTask, _ scale: Int) -> Picture {
-    let request = task.request
-    return Picture(
+    Picture(
       width: 8, height: 8,
       filledWith: RGB(
-        UInt8(truncatingIfNeeded: request.label), UInt8(truncatingIfNeeded: request.seed),
+        UInt8(truncatingIfNeeded: task.label ?? 255), UInt8(truncatingIfNeeded: task.seed),
         UInt8(scale)))
   }
 
   func validate(_ task: PictureTask) throws {
-    guard (0..<facts.classes).contains(task.request.label) else {
-      throw MVARError(.invalidValue, "class is \(task.request.label); use 0...999")
+    if let label = task.label, !(0..<facts.classes).contains(label) {
+      throw MVARError(.invalidValue, "class is \(label); use 0...999")
     }
-    try task.request.settings?.validate()
+    try task.settings?.validate()
   }
 }
 
@@ -112,7 +111,8 @@ actor Gate {
     last += 1
     let id = last
     try await withTaskCancellationHandler {
-      try await withCheckedThrowingContinuation { continuation in
+      try await withCheckedThrowingContinuation {
+        (continuation: CheckedContinuation<Void, any Error>) in
         if Task.isCancelled {
           continuation.resume(throwing: CancellationError())
         } else {
