@@ -26,6 +26,11 @@ struct DescriptionTests {
       let schemas = try await client.get("/openapi.json").json()["components"]["schemas"]
       let generation = Set(schemas["GenerationRequest"]["properties"].object.keys)
       #expect(generation == ImageParameters.names.union(ImageParameters.ignored))
+      for name in ["EditRequest", "EditForm"] {
+        let edit = Set(schemas[name]["properties"].object.keys)
+        // Some clients write it so.
+        #expect(edit == generation.union(EditParameters.names).subtracting(["image[]"]))
+      }
       let defaults = schemas["GenerationRequest"]["properties"]
       #expect(defaults["guidance"]["default"] == .number(ImageParameters.defaults.guidance))
       #expect(defaults["top_k"]["default"] == .integer(ImageParameters.defaults.topK))

@@ -135,6 +135,22 @@ struct EditTests {
     }
   }
 
+  /// A stroke that is thinner than half a token is drawn all the same, unless that was asked for.
+  @Test func aSmallMaskReachesAToken() async throws {
+    let engine = FakeEngine(edits: true)
+    try await withServer(engine) { client in
+      let image = try base64(Picture(width: 8, height: 8, filledWith: .neutral))
+      let fields: [String: Any] = ["image": image, "box": "3,3,4,4"]
+      let answer = try await client.post("/v1/images/edits", try json(fields))
+      #expect(answer.status == 200, "\(answer.error)")
+      let strict = fields.merging(["threshold": 0.5]) { $1 }
+      let refused = try await client.post("/v1/images/edits", try json(strict))
+      #expect(refused.status == 400 && refused.error.parameter == "mask")
+      guard case .edit(let request) = engine.batches[0][0] else { return }
+      #expect(request.edges == .hard(threshold: 0.25))
+    }
+  }
+
   @Test func editsAndNewPicturesShareABatch() async throws {
     let generator = try await goldenEngine(edits: true)
     let mask = EditMask.everything(width: 64, height: 64)

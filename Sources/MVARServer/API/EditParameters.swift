@@ -8,11 +8,12 @@ struct EditParameters: Sendable {
   private let mask: EditMask?
   private let keepsPixels: Bool
   private let keptScales: Int
+  private let edges: MaskEdges
   /// As the model sees them.
   private let fitted: (picture: Picture, mask: EditMask)
 
   static let names: Set<String> = [
-    "box", "expand", "image", "image[]", "keep_pixels", "mask", "strength",
+    "box", "expand", "image", "image[]", "keep_pixels", "mask", "strength", "threshold",
   ]
 
   /// - Parameter limits: Of the picture, of the mask, and of the picture with what it is expanded by.
@@ -44,12 +45,28 @@ struct EditParameters: Sendable {
       given ?? (margins == nil ? .everything(width: picture.width, height: picture.height) : nil)
     keepsPixels = try fields.flag("keep_pixels") ?? true
     keptScales = try facts.schedule.keptScales(strength: strength ?? 1)
-    fitted = (
-      canvas.fitted,
-      try Self.naming("mask") { [canvas, mask] in
-        try canvas.fitted(mask, schedule: facts.schedule)
+    let threshold = try fields.number("threshold", in: 0...1)
+    let asked = try Self.naming("mask") { [canvas, mask] in
+      try Self.fitted(mask, canvas, threshold, facts.schedule)
+    }
+    edges = asked.edges
+    fitted = (canvas.fitted, asked.mask)
+  }
+
+  /// The mask as the model sees it: with the threshold asked for, or VAR's own half, or as much less as
+  /// it takes for a small mask to reach a token at all.
+  private static func fitted(
+    _ mask: EditMask?, _ canvas: EditCanvas, _ threshold: Double?, _ schedule: ScaleSchedule
+  ) throws(MVARError) -> (edges: MaskEdges, mask: EditMask) {
+    let thresholds: [Double] = if let threshold { [threshold] } else { [0.5, 0.25, 0.1, 0.02, 0] }
+    for threshold in thresholds.dropLast() {
+      let edges = MaskEdges.hard(threshold: threshold)
+      if let fitted = try? canvas.fitted(mask, edges: edges, schedule: schedule) {
+        return (edges, fitted)
       }
-    )
+    }
+    let edges = MaskEdges.hard(threshold: thresholds.last!)
+    return (edges, try canvas.fitted(mask, edges: edges, schedule: schedule))
   }
 
   /// Of `mask`, a drawn one or a transparent one; of `box`; or of what is transparent in the picture.
@@ -105,7 +122,7 @@ struct EditParameters: Sendable {
     .edit(
       EditRequest(
         picture: fitted.picture, mask: fitted.mask, label: label, seed: seed,
-        keptScales: keptScales, settings: settings))
+        edges: edges, keptScales: keptScales, settings: settings))
   }
 
   /// What the model drew, as the client gets it.

@@ -425,6 +425,7 @@ function makeCard(seed, body, entry, aspect) {
     },
     put(blob) {
       const old = card.url;
+      card.blob = blob;
       card.url = URL.createObjectURL(blob);
       image.onload = image.onerror = () => { if (old) URL.revokeObjectURL(old); };
       image.src = card.url;
@@ -453,7 +454,7 @@ function makeCard(seed, body, entry, aspect) {
       if (state.model.edits) {
         const edit = element('button', { type: 'button', title: 'Edit' }, icon('edit'));
         edit.setAttribute('aria-label', `Edit ${name}, seed ${seed}`);
-        edit.addEventListener('click', () => editing.open(card.url, card.entry));
+        edit.addEventListener('click', () => editing.open(card.blob, card.entry));
         foot.append(edit);
       }
     },
@@ -502,7 +503,7 @@ $('viewer-close').addEventListener('click', () => $('viewer').close());
 $('viewer').addEventListener('click', (event) => { if (event.target === $('viewer')) $('viewer').close(); });
 $('viewer-edit').addEventListener('click', () => {
   $('viewer').close();
-  editing.open(state.viewed.url, state.viewed.entry);
+  editing.open(state.viewed.blob, state.viewed.entry);
 });
 $('viewer-reuse').addEventListener('click', () => {
   const { body, entry, seed } = state.viewed;
@@ -526,10 +527,9 @@ const editing = {
   cursor: null,
   erases: false,
 
-  async open(source, entry) {
+  async open(blob, entry) {
     let bitmap;
     try {
-      const blob = typeof source === 'string' ? await (await fetch(source)).blob() : source;
       bitmap = await createImageBitmap(blob);
     } catch {
       return complain('This file is not a picture that can be opened here; choose a PNG, JPEG or WebP.');
@@ -548,7 +548,7 @@ const editing = {
     $('drop').hidden = true;
     $('painting').hidden = false;
     $('brush-size').max = Math.round(Math.max(width, height) / 2);
-    setRange('brush-size', Math.round(Math.max(width, height) / 8));
+    setRange('brush-size', Math.round(Math.max(width, height) / 6));
     this.render();
     $('paint').focus();
     complain(null);
@@ -604,6 +604,7 @@ const editing = {
   },
 
   begin(point) {
+    complain(null);
     this.strokes.push({ erases: this.erases, size: Number($('brush-size').value), points: [point] });
   },
 
