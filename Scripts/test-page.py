@@ -110,12 +110,16 @@ class Page:
             lambda: len(self.all(".batch:first-child .card.done")) == count and self.all(".batch:first-child .card.done"))
 
     def newest(self):
-        """The bytes of the newest batch's first picture."""
-        text = self.driver.execute_async_script("""
-            const done = arguments[0], reader = new FileReader();
-            reader.onload = () => done(reader.result);
-            reader.readAsDataURL(batches[0].cards[0].blob);""")
-        return base64.b64decode(text.split(",", 1)[1])
+        """The pixels of the newest batch's first picture, [H, W, 4]."""
+        return self.driver.execute_async_script("""
+            const done = arguments[0];
+            createImageBitmap(batches[0].cards[0].blob).then((bitmap) => {
+              const canvas = document.createElement('canvas');
+              [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+              const pen = canvas.getContext('2d');
+              pen.drawImage(bitmap, 0, 0);
+              done([...pen.getImageData(0, 0, canvas.width, canvas.height).data]);
+            });""")
 
     def accessible(self, where):
         names = self.js("""
@@ -218,7 +222,9 @@ def viewing(page):
     page.until("a second batch", lambda: len(page.all(".batch")) == 2)
     page.finished(1)
     after = page.newest()
-    expect(before == after, "a locked seed gives the same picture, byte for byte")
+    # Drawn with others and alone: the tokens are equal, the last digits of sums need not be.
+    expect(len(before) == len(after) and max(abs(a - b) for a, b in zip(before, after)) <= 1,
+           "a locked seed gives the same picture")
 
 
 def stopping(page):
@@ -284,16 +290,7 @@ def editing(page):
     page.one("#generate").click()
     page.until("a new batch", lambda: len(page.all(".batch")) == batches + 1)
     page.finished(1)
-    after = page.driver.execute_async_script("""
-        const done = arguments[1], image = new Image();
-        image.onload = () => {
-          const canvas = document.createElement('canvas');
-          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-          const pen = canvas.getContext('2d');
-          pen.drawImage(image, 0, 0);
-          done([...pen.getImageData(0, 0, canvas.width, canvas.height).data]);
-        };
-        image.src = arguments[0];""", page.one(".batch:first-child img").get_attribute("src"))
+    after = page.newest()
     side = page.side
     expect(len(before) == len(after) == side * side * 4, "the size stays")
 
