@@ -34,6 +34,8 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.92.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
   ],
   targets: [
     .target(
@@ -70,6 +72,7 @@ let package = Package(
     .systemLibrary(
       name: "CDigest", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+    .target(name: "Digests", dependencies: ["CDigest"]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -77,12 +80,21 @@ let package = Package(
       name: "MVAR",
       dependencies: [
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
-        "CDigest",
+        "Digests",
+      ]),
+    .target(
+      name: "ModelHub",
+      dependencies: [
+        "Digests", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOFoundationCompat", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
       ]),
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "Pictures", "ClassNames", "Torch",
+        "MVAR", "ModelHub", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -94,7 +106,13 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "ModelHubTestSupport", "Pictures", "CheckpointFormats",
+      ]),
+    .target(
+      name: "ModelHubTestSupport", dependencies: ["Digests"], path: "Tests/ModelHubTestSupport"),
+    .testTarget(
+      name: "ModelHubTests", dependencies: ["ModelHub", "ModelHubTestSupport", "Digests"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
