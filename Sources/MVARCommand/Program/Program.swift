@@ -20,6 +20,7 @@ struct RootCommand: AsyncParsableCommand {
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
       DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self,
+      EditCommand.self, ModelsCommand.self, PullCommand.self,
     ])
 }
 
