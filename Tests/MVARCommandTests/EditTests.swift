@@ -47,30 +47,18 @@ extension CommandTests {
 
     // MARK: What comes out
 
-    @Test func aWhiteMaskIsSampling() throws {
+    @Test func aMaskOfEverythingIsSampling() throws {
       let run = try edit(
-        "inpaint", "--image", "in.png", "--mask", "white.png", "--class", "2", "--seed", "7",
-        "--out", "out.png")
+        "inpaint", "--image", "in.png", "--mask", "black.png", "--invert", "--class", "2", "--seed",
+        "7", "--out", "out.png")
       #expect(run.output == "out.png\n")
       #expect(try picture("out.png") == sampled(2, seed: 7))
       let texts = try PictureMetadata(contentsOf: folder.file("out.png"))
       let expected = [
-        "Edit": "inpaint", "Image": "in.png", "Mask": "white.png", "Class": "2", "Seed": "7",
+        "Edit": "inpaint", "Image": "in.png", "Mask": "black.png", "Class": "2", "Seed": "7",
         "Edges": "hard", "Threshold": "0.5", "Fit": "pad", "Model": "mvar.pth",
       ]
       for (key, value) in expected { #expect(texts[key] == value, "\(key)") }
-    }
-
-    @Test func invertedMasksDrawTheRest() throws {
-      for (name, mask, more) in [
-        ("a.png", "white.png", [String]()), ("b.png", "black.png", ["--invert"]),
-      ] {
-        try Mvar.run(
-          arguments("inpaint", ["--image", "in.png", "--mask", mask, "--out", name] + more),
-          in: folder
-        ).expectSuccess()
-      }
-      #expect(try picture("a.png") == picture("b.png"))
     }
 
     @Test func aBoxGetsAnotherClassAndTheRestKeepsItsPixels() throws {
@@ -96,10 +84,6 @@ extension CommandTests {
       #expect(wide.cropped(x: 16, y: 0, width: 64, height: 64) == Self.picture(64, 64))
       #expect(run.errors.contains("128 × 64"))
       #expect(run.errors.contains("64 × 32"))
-      _ = try edit(
-        "outpaint", "--image", "in.png", "--left", "64", "--out", "shrunk.png", "--quiet")
-      let shrunk = try picture("shrunk.png")
-      #expect((shrunk.width, shrunk.height) == (64, 32))
     }
 
     @Test func noStrengthIsReconstructionAndFullStrengthIsSampling() throws {
@@ -170,8 +154,7 @@ extension CommandTests {
         (["--mask", "narrow.png"], 1, ["narrow.png has 32 × 64", "in.png 64 × 64"]),
         (["--mask", "black.png"], 1, ["black.png is all black", "white"]),
         (["--mask", "white.png", "--invert"], 1, ["white.png is all white"]),
-        (["--mask", "none.png"], 1, ["none.png"]),
-        (["--mask", "white.png", "--class", "7"], 1, ["0...4"]),
+          (["--mask", "white.png", "--class", "7"], 1, ["0...4"]),
         (["--mask", "white.png", "--class", "1,2"], 2, ["1,2", "2 classes"]),
         (["--mask", "white.png", "--threshold", "1.5"], 2, ["threshold is 1.5"]),
         (["--mask", "white.png", "--feather", "-1"], 2, ["feather is -1"]),
@@ -179,9 +162,7 @@ extension CommandTests {
         (["--mask", "white.png", "--count", "0"], 2, ["count is 0"]),
         (["--mask", "white.png", "--count", "2"], 2, ["out.png", "2 pictures"]),
         (["--mask", "white.png", "--out", "in.png"], 2, ["in.png", "--out"]),
-        (["--mask", "white.png", "--out", "white.png"], 2, ["white.png", "--out"]),
-        (["--mask", "white.png", "--out", "no/folder/x.png"], 1, ["no/folder/x.png"]),
-        ([], 2, ["--mask"]),
+            ([], 2, ["--mask"]),
       ] as [([String], Int32, [String])]) func masksAndFlags(
         _ rest: [String], _ status: Int32, _ parts: [String]
       ) throws
@@ -192,8 +173,7 @@ extension CommandTests {
 
     @Test(
       arguments: [
-        ("0,0,65,64", 1, ["in.png", "0,0,65,64", "64 × 64"]), ("-1,0,3,3", 1, ["-1,0,3,3"]),
-        ("5,5,5,9", 1, ["5,5,5,9"]), ("1,1,3,3", 1, ["no token", "threshold"]),
+        ("0,0,65,64", 1, ["in.png", "0,0,65,64", "64 × 64"]),   ("1,1,3,3", 1, ["no token", "threshold"]),
         ("1,2,3", 2, ["left,top,right,bottom"]), ("a,b,c,d", 2, ["left,top,right,bottom"]),
       ] as [(String, Int32, [String])]) func boxes(
         _ box: String, _ status: Int32, _ parts: [String]
