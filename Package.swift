@@ -39,6 +39,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio", from: "2.92.0"),
     .package(url: "https://github.com/apple/swift-nio-extras", from: "1.30.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.0.0"),
   ],
   targets: [
@@ -58,6 +59,7 @@ let package = Package(
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
         .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
+        .embedInCode("token_map.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),
@@ -76,6 +78,7 @@ let package = Package(
     .systemLibrary(
       name: "CDigest", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+    .target(name: "Digests", dependencies: ["CDigest"]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -83,7 +86,16 @@ let package = Package(
       name: "MVAR",
       dependencies: [
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
-        "CDigest",
+        "Digests",
+      ]),
+    .target(
+      name: "ModelHub",
+      dependencies: [
+        "Digests", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOFoundationCompat", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
       ]),
     .target(
       name: "MVARServer",
@@ -103,7 +115,7 @@ let package = Package(
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "MVARServer", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARServer", "ModelHub", "Pictures", "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -116,7 +128,13 @@ let package = Package(
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
     .testTarget(
       name: "MVARCommandTests",
-      dependencies: ["MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARCommand", "TorchTestSupport", "ModelHubTestSupport", "Pictures", "CheckpointFormats",
+      ]),
+    .target(
+      name: "ModelHubTestSupport", dependencies: ["Digests"], path: "Tests/ModelHubTestSupport"),
+    .testTarget(
+      name: "ModelHubTests", dependencies: ["ModelHub", "ModelHubTestSupport", "Digests"]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "MVARServerTests",

@@ -329,7 +329,10 @@ def looks(page):
             if page.one("#modes").is_displayed():
                 page.one(".card.done .foot button").click()
                 page.until("the editor", lambda: page.one("#painting").is_displayed())
+                top = page.js("return document.querySelector('#paint').getBoundingClientRect().top")
+                expect(-5 <= top < height - 100, "%s, %s: the editor is in view" % (name, scheme))
                 page.one("#mask-all").click()
+                page.shot("%s-%s-editor" % (name, scheme))
                 page.fits("%s, %s, editing" % (name, scheme))
                 page.accessible("%s, %s, editing" % (name, scheme))
                 page.shot("%s-%s-editing" % (name, scheme))

@@ -11,15 +11,19 @@ import Torch
 public final class CUDAKernels: @unchecked Sendable {
   public let dtype: DType
   let modulatedNorm: CUDAKernel
-  let attention: CUDAKernel
+  let attentionOf4: CUDAKernel
+  let attentionOf8: CUDAKernel
   let appendKeys: CUDAKernel
+  let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
   let fewRows: [FewRowsForm: CUDAKernel]
   let program: CUDAProgram
-  private let draws = Mutex<[Int: CUDAKernel]>([:])
+  /// What a block may have, in bytes.
+  let largestSharedMemory: Int
+  private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
 
   private static let programs = Mutex<[DType: CUDAKernels]>([:])
 
@@ -41,12 +45,18 @@ public final class CUDAKernels: @unchecked Sendable {
 
   private init(_ dtype: DType) throws {
     self.dtype = dtype
+    let capability = try CUDA.properties().computeCapability
+    // CUDA's programming guide, table of technical specifications.
+    largestSharedMemory = (capability >= 90 ? 227 : capability % 10 == 0 ? 163 : 99) << 10
     program = try CUDAProgram(
       source: Self.source, name: "mvar.cu",
       definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0"])
     modulatedNorm = try program.kernel("modulated_norm")
-    attention = try program.kernel("attention")
+    // 16 rows of queries a warp, 64 of keys and of values.
+    attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
+    attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
     appendKeys = try program.kernel("append_keys")
+    mambaShared = try program.kernel("mamba_shared")
     mambaScan = try program.kernel("mamba_scan")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
@@ -65,15 +75,22 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.mamba_scan_cu, PackageResources.token_draw_cu,
       PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
+      PackageResources.token_map_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 
-  /// The draw keeps the keys of its `vocabulary` in shared memory.
-  func tokenDraw(vocabulary: Int) throws -> CUDAKernel {
-    try draws.withLock { draws in
-      if let known = draws[vocabulary] { return known }
-      let kernel = try program.kernel("token_draw", sharedBytes: 4 * vocabulary)
-      draws[vocabulary] = kernel
+  private struct SizedKernel: Hashable {
+    let name: String
+    let sharedBytes: Int
+  }
+
+  /// A kernel whose shared memory depends on what it works on.
+  func kernel(_ name: String, sharedBytes: Int) throws -> CUDAKernel {
+    try sized.withLock { kernels in
+      let key = SizedKernel(name: name, sharedBytes: sharedBytes)
+      if let known = kernels[key] { return known }
+      let kernel = try program.kernel(name, sharedBytes: sharedBytes)
+      kernels[key] = kernel
       return kernel
     }
   }

@@ -57,12 +57,18 @@ extension CUDAKernels {
     case .unitVectors(let heads): scales = heads
     case .constant(let value): constant = value
     }
-    attention(
-      grid: ((n + 63) / 64, C / 64, R), threads: 128, overlaps: true,
+    // Short scales share blocks; long ones have more queries for each key that is loaded.
+    let together = keyCount > n || n > 32 ? 1 : n > 16 ? 2 : 4
+    let (kernel, warps) = n > 64 ? (attentionOf8, 8) : (attentionOf4, 4)
+    let heads = C / 64
+    kernel(
+      grid: ((n + 16 * warps - 1) / (16 * warps), (heads + together - 1) / together, R),
+      threads: 32 * warps, overlaps: true,
       [
         .tensor(qkv), keys, values, .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
-        .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1),
+        .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1), .int(heads),
+        .int(together),
       ])
     return out
   }

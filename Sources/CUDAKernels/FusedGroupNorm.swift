@@ -41,16 +41,18 @@ extension CUDAKernels {
     let (B, C, H, W) = input.x.shape4
     let factors = Tensor.empty([B, 2, C], device: input.x.device)
     normFactors(
-      grid: (B, 1, 1), threads: 256, overlaps: true,
+      grid: (B, 1, 1), threads: 512, overlaps: true,
       [
         .tensor(input.sums), .tensor(weight), .tensor(shift), .optional(input.bias),
         .tensor(factors), .int(input.sums.length(1)), .int(H * W), .int(C),
       ])
     let out = Self.emptyImages((B, C, H, W), input.x)
-    let count = C * H * W
+    let threads = Self.threads(channels: C)
+    // 16 pixels a thread.
+    let groups = (H * W + 16 * (8 * threads / C) - 1) / (16 * (8 * threads / C))
     normSiLU(
-      grid: ((count / 8 + 255) / 256, B, 1), threads: 256, overlaps: true,
-      [.tensor(input.x), .tensor(factors), .tensor(out), .int(count), .int(C)])
+      grid: (groups, B, 1), threads: threads, overlaps: true,
+      [.tensor(input.x), .tensor(factors), .tensor(out), .int(H * W), .int(C)])
     return out
   }
 
@@ -63,13 +65,16 @@ extension CUDAKernels {
     let slices = max(1, min(128, H * W / 64))
     let sums = Tensor.empty([B, slices, 32, 2], device: source.device)
     normStatistics(
-      grid: (slices, B, 1), threads: C / 8 * max(1, 320 / (C / 8)), overlaps: true,
+      grid: (slices, B, 1), threads: Self.threads(channels: C), overlaps: true,
       [
         .tensor(source), .optional(other), .optional(bias), .optional(out), .tensor(sums),
         .int(kind), .int(H), .int(W), .int(C),
       ])
     return sums
   }
+
+  /// Each thread has eight channels.
+  private static func threads(channels C: Int) -> Int { C / 8 * max(1, 320 / (C / 8)) }
 
   private static func emptyImages(_ shape: (Int, Int, Int, Int), _ like: Tensor) -> Tensor {
     let (B, C, H, W) = shape

@@ -43,14 +43,21 @@ extension CUDAKernels {
     let heads = state.ssm.length(1)
     let y = Tensor.empty([R, n, 64 * heads], dtype: dtype, device: projected.device)
     let squares = Tensor.empty([R, n, heads], device: projected.device)
+    let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
+    let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
+    let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
+    mambaShared(
+      grid: ((n + 31) / 32, R, 1), threads: 128, overlaps: true,
+      [
+        .tensor(projected), .tensor(shared), .tensor(weights.convWeight),
+        .tensor(weights.convBias), before, after, .int(n), .int(heads),
+      ])
     mambaScan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [
-        .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
+        .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
         .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a), .tensor(weights.d),
-        .optional(scale > 0 ? state.conv[scale % 2] : nil),
-        .optional(keepsState ? state.conv[(scale + 1) % 2] : nil), .tensor(state.ssm), .int(n),
-        .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
+        before, after, .tensor(state.ssm), .int(n), .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
       ])
     return (y, squares)
   }

@@ -1,40 +1,36 @@
 import Torch
 
-/// Which form of the kernel serves a product: tiles of 16 rows of x, tiles of 8 rows of the weight.
+/// Which form of the kernel for few rows serves a product: tiles of 8 rows of x.
 struct FewRowsForm: Hashable {
-  static let largestRows = 80
-  let rowTiles: Int
-  let weightTiles: Int
+  static let largestRows = 32
+  /// What one step of K is, and the rows of the weight that a block has.
+  static let (depth, width) = (128, 32)
+  let tiles: Int
 
   /// Nil where libtorch's product is to be used.
   init?(rows: Int, inputs: Int, outputs: Int) {
-    guard (1...Self.largestRows).contains(rows), inputs % 256 == 0, outputs % 8 == 0 else {
+    guard (1...Self.largestRows).contains(rows), inputs % Self.depth == 0, outputs % 2 == 0 else {
       return nil
     }
-    rowTiles = (rows + 15) / 16
-    // Wide blocks read x less often; narrow ones are more, so that every multiprocessor has one.
-    weightTiles = outputs < 2048 ? 1 : outputs < 4096 || rowTiles == 1 ? 2 : 4
+    tiles = (rows + 7) / 8
   }
 
-  static var all: [FewRowsForm] {
-    (1...5).flatMap { rows in
-      [1, 2, 4].filter { rows > 1 || $0 < 4 }.map { FewRowsForm(rowTiles: rows, weightTiles: $0) }
-    }
-  }
+  private init(tiles: Int) { self.tiles = tiles }
 
-  private init(rowTiles: Int, weightTiles: Int) {
-    (self.rowTiles, self.weightTiles) = (rowTiles, weightTiles)
-  }
+  static var all: [FewRowsForm] { (1...4).map(FewRowsForm.init(tiles:)) }
 
-  var name: String { "linear_few_rows_\(rowTiles)_\(weightTiles)" }
-  /// A sum for each of 8 warps.
-  var sharedBytes: Int { 8 * 16 * rowTiles * 8 * weightTiles * 4 }
+  var name: String { "linear_few_rows_\(tiles)" }
+
+  /// Steps of K that are under way or in use.
+  private var stages: Int { [10, 9, 7, 6][tiles - 1] }
+
+  var sharedBytes: Int { stages * (Self.width + 8 * tiles) * (Self.depth + 8) * 2 }
 }
 
 extension CUDAKernels {
   /// x · weightᵀ + bias, and GELU (tanh form) of it if asked for.
   ///
-  /// For up to 80 rows a kernel that reads the weight as fast as memory gives it; libtorch's product for more.
+  /// For up to 32 rows a kernel that reads the weight as fast as memory gives it; libtorch's product for more.
   ///
   /// - Parameters:
   ///   - x: `[…, K]`, contiguous.
@@ -45,19 +41,69 @@ extension CUDAKernels {
     let (N, K) = weight.shape2
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
-    guard let form = FewRowsForm(rows: rows, inputs: K, outputs: N), let kernel = fewRows[form]
-    else {
+    guard let form = FewRowsForm(rows: rows, inputs: K, outputs: N) else {
       if gelu, let bias { return x.linearGELU(weight, bias) }
       return x.linear(weight, bias)
     }
     let y = Tensor.empty(shape.dropLast() + [N], dtype: dtype, device: x.device)
-    let width = 8 * form.weightTiles
-    kernel(
-      grid: ((N + width - 1) / width, 1, 1), threads: 256, overlaps: true,
+    multiply(form, x, weight, bias, into: y, rows: rows, parts: 1, gelu: gelu)
+    return y
+  }
+
+  /// x · weightᵀ + bias as a sum that the next kernel makes, which lets more multiprocessors share a product of few
+  /// columns.
+  ///
+  /// - Returns: `[parts, …, N]`, and the bias if no part has it.
+  public func linearInParts(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> PartialSums {
+    let (N, K) = weight.shape2
+    let shape = x.shape
+    let rows = shape.dropLast().reduce(1, *)
+    let parts = Self.parts(rows: rows, inputs: K, outputs: N)
+    if let form = FewRowsForm(rows: rows, inputs: K, outputs: N) {
+      let y = Tensor.empty([parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
+      multiply(form, x, weight, bias, into: y, rows: rows, parts: parts, gelu: false)
+      return PartialSums(parts: y, bias: nil)
+    }
+    guard parts > 1 else { return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil) }
+    let left = x.reshape(rows, parts, K / parts).permute(1, 0, 2)
+    let right = weight.reshape(N, parts, K / parts).permute(1, 2, 0)
+    return PartialSums(
+      parts: left.matmul(right).reshape([parts] + shape.dropLast() + [N]), bias: bias)
+  }
+
+  /// So many that every multiprocessor has something to do.
+  static func parts(rows: Int, inputs: Int, outputs: Int) -> Int {
+    let isFew = FewRowsForm(rows: rows, inputs: inputs, outputs: outputs) != nil
+    // What a block of either kernel has: rows of x, columns.
+    let (height, width) = isFew ? (rows, FewRowsForm.width) : (128, 128)
+    let blocks = ((rows + height - 1) / height) * ((outputs + width - 1) / width)
+    return [8, 4, 2].first {
+      inputs % (FewRowsForm.depth * $0) == 0 && inputs / $0 >= (isFew ? 256 : 512)
+        && blocks * $0 <= 192
+    } ?? 1
+  }
+
+  private func multiply(
+    _ form: FewRowsForm, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, into y: Tensor, rows: Int,
+    parts: Int, gelu: Bool
+  ) {
+    let (N, K) = weight.shape2
+    fewRows[form]!(
+      grid: ((N + FewRowsForm.width - 1) / FewRowsForm.width, parts, 1), threads: 256,
+      overlaps: true,
       [
         .tensor(x), .tensor(weight), .optional(bias), .tensor(y), .int(rows), .int(N), .int(K),
         .int(gelu ? 1 : 0),
       ])
-    return y
   }
+}
+
+/// A tensor as a sum over the first axis, and of a bias.
+public struct PartialSums {
+  /// `[parts, …, N]`
+  public let parts: Tensor
+  /// `[N]`, still to be added.
+  public let bias: Tensor?
+
+  public init(parts: Tensor, bias: Tensor? = nil) { (self.parts, self.bias) = (parts, bias) }
 }

@@ -22,8 +22,8 @@ public struct ModulationColumns: Sendable {
 
 /// What a sublayer adds to the residual stream.
 public struct SublayerOutput {
-  /// `[R, n, C]`.
-  public let y: Tensor
+  /// `[parts, R, n, C]`.
+  public let y: PartialSums
   /// float32 `[R, n, groups]`: sums of squares whose total, divided by `inner`, is the mean square that y has yet to be
   /// normalised by.
   public let squares: (sums: Tensor, inner: Int)?
@@ -32,7 +32,7 @@ public struct SublayerOutput {
   public let gain: Int
 
   public init(
-    y: Tensor, squares: (sums: Tensor, inner: Int)? = nil, table: ModulationTable, gain: Int
+    y: PartialSums, squares: (sums: Tensor, inner: Int)? = nil, table: ModulationTable, gain: Int
   ) {
     (self.y, self.squares, self.table, self.gain) = (y, squares, table, gain)
   }
@@ -50,14 +50,15 @@ extension CUDAKernels {
     let (R, n, C) = x.shape3
     let out = Tensor.empty([R, n, C], dtype: dtype, device: x.device)
     let gains = output?.table.rows ?? table.rows
+    let y = output?.y
     modulatedNorm(
       grid: (n, R, 1), threads: threads(for: C), overlaps: true,
       [
-        .tensor(x), .optional(output?.y), .tensor(out), .tensor(gains), .tensor(table.rows),
+        .tensor(x), .optional(y?.parts), .tensor(out), .tensor(gains), .tensor(table.rows),
         .optional(output?.squares?.sums), .int(C), .int(gains.length(1)), .int(output?.gain ?? 0),
         .int(table.rows.length(1)), .int(columns.scale), .int(columns.shift),
         .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(2) ?? 0),
-        .int(output?.squares?.inner ?? 1),
+        .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
       ])
     return out
   }

@@ -3,7 +3,7 @@ import Torch
 extension CUDAKernels {
   /// Guidance, top-k, top-p and the draw, without sorting.
   ///
-  /// Masses are integers of 32 bits behind the point, so that sums do not depend on their order.
+  /// Masses are integers of 31 bits behind the point, so that sums do not depend on their order.
   ///
   /// - Parameters:
   ///   - logits: `[2·B, n, V]`, the conditional half first.
@@ -17,7 +17,8 @@ extension CUDAKernels {
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
-    try tokenDraw(vocabulary: V)(
+    // The keys and the masses of the vocabulary lie in shared memory.
+    try kernel("token_draw", sharedBytes: 8 * V)(
       grid: (n, R / 2, 1), threads: 256, overlaps: true,
       [
         .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),

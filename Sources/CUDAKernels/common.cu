@@ -46,7 +46,36 @@ __device__ __forceinline__ void store16(half_t *address, uint4 value) { *reinter
 __device__ __forceinline__ uint32 load4(const half_t *address) { return *reinterpret_cast<const uint32 *>(address); }
 __device__ __forceinline__ void store4(half_t *address, uint32 value) { *reinterpret_cast<uint32 *>(address) = value; }
 
-__device__ __forceinline__ float silu(float x) { return x / (1.f + __expf(-x)); }
+/// Eight numbers at an address that is a multiple of 16 bytes if `aligned`, else of 4.
+__device__ __forceinline__ uint4 load16(const half_t *address, bool aligned) {
+  if (aligned) return load16(address);
+  return make_uint4(load4(address), load4(address + 2), load4(address + 4), load4(address + 6));
+}
+
+/// Copies eight numbers to shared memory in the background, or writes zeros.
+__device__ __forceinline__ void copy16_async(half_t *target, const half_t *source, bool inside) {
+  const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(target));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(inside ? 16 : 0) : "memory");
+}
+
+/// Ends a group of copies.
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until at most the last `GROUPS` groups of copies are under way.
+template <int GROUPS>
+__device__ __forceinline__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
+}
+
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+__device__ __forceinline__ float reciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+__device__ __forceinline__ float silu(float x) { return x * reciprocal(1.f + __expf(-x)); }
 __device__ __forceinline__ float softplus(float x) { return x > 20.f ? x : log1pf(__expf(x)); }
 
 /// Waits until the kernel before this one has written what it writes (programmatic dependent launch).
@@ -77,6 +106,14 @@ __device__ __forceinline__ void multiply_tiles(float *d, const uint32 *a, uint32
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// Four 8 × 8 tiles; lanes 0–7 name the rows of the first, 8–15 of the second, and so on.
+__device__ __forceinline__ void load_tiles(uint32 *r, const half_t *row) {
+  const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
 /// Four 8 × 8 tiles, each transposed; lanes 0–7 name the rows of the first, 8–15 of the second, and so on.
 __device__ __forceinline__ void load_tiles_transposed(uint32 *r, const half_t *row) {
   const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(row));
@@ -93,6 +130,18 @@ __device__ __forceinline__ void load_a(uint32 *a, const half_t *tile, int row, i
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const half_t *p = tile + (row + g) * ROW + column + 2 * t;
   a[0] = load4(p), a[1] = load4(p + 8 * ROW), a[2] = load4(p + 8), a[3] = load4(p + 8 * ROW + 8);
+}
+
+/// d += a · bᵀ for 16 rows of A, 64 long, and 8 rows of B that begin at `b`.
+__device__ __forceinline__ void multiply_row_of_tiles(float *d, const uint32 (*a)[4], const half_t *b) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    uint32 tiles[4];
+    load_tiles(tiles, b + lane % 8 * ROW + half * 32 + lane / 8 * 8);
+    multiply_tiles(d, a[2 * half], tiles[0], tiles[1]);
+    multiply_tiles(d, a[2 * half + 1], tiles[2], tiles[3]);
+  }
 }
 
 /// The sum over the 4 lanes that share a row of D.

@@ -3,6 +3,7 @@
 // Pixels are summed in slices whose number depends on the picture's size alone, and slices in their order, so that a
 // picture does not depend on the batch.
 constexpr int GROUPS = 32;
+constexpr int AT_ONCE = 4;
 
 /// Makes x and sums it up: sums [B, slices, 32, 2] get each group's sum and sum of squares.
 ///
@@ -22,28 +23,40 @@ extern "C" __global__ void norm_statistics(const half_t *source, const half_t *o
   const long long picture = blockIdx.y;
   float offset[8] = {}, sum[8] = {}, squares[8] = {};
   if (bias) unpack(load16(bias + chunk * 8), offset);
-  for (int pixel = from + row; pixel < to; pixel += rows) {
-    const long long at = (picture * pixels + pixel) * C + chunk * 8;
-    long long read = at;
-    if (kind == 2) {
-      const int i = pixel / W, j = pixel % W;
-      const long long place = (picture * (H / 2 + 1) + i / 2 + i % 2) * (W / 2 + 1) + j / 2 + j % 2;
-      read = (place * 4 + i % 2 * 2 + j % 2) * C + chunk * 8;
+  // Several pixels at a time, so that their loads overlap.
+  for (int start = from + row; start < to; start += rows * AT_ONCE) {
+    uint4 read[AT_ONCE], more[AT_ONCE];
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      const int pixel = start + i * rows;
+      if (pixel >= to) break;
+      long long place = picture * pixels + pixel;
+      if (kind == 1) more[i] = load16(other + place * C + chunk * 8);
+      if (kind == 2) {
+        const int y = pixel / W, x = pixel % W;
+        place = ((picture * (H / 2 + 1) + y / 2 + y % 2) * (W / 2 + 1) + x / 2 + x % 2) * 4 + y % 2 * 2 + x % 2;
+      }
+      read[i] = load16(source + place * C + chunk * 8);
     }
-    float value[8];
-    unpack(load16(source + read), value);
-    for (int c = 0; c < 8; c++) value[c] += offset[c];
-    if (kind == 1) {
-      float added[8];
-      unpack(load16(other + at), added);
-      for (int c = 0; c < 8; c++) value[c] += added[c];
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      const int pixel = start + i * rows;
+      if (pixel >= to) break;
+      float value[8];
+      unpack(read[i], value);
+      for (int c = 0; c < 8; c++) value[c] += offset[c];
+      if (kind == 1) {
+        float added[8];
+        unpack(more[i], added);
+        for (int c = 0; c < 8; c++) value[c] += added[c];
+      }
+      if (out) {
+        const uint4 rounded = pack(value);
+        store16(out + (picture * pixels + pixel) * C + chunk * 8, rounded);
+        unpack(rounded, value);
+      }
+      for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
     }
-    if (out) {
-      const uint4 rounded = pack(value);
-      store16(out + at, rounded);
-      unpack(rounded, value);
-    }
-    for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
   }
   for (int c = 0; c < 8; c++) {
     partial[row * 2 * C + chunk * 8 + c] = sum[c];
@@ -66,16 +79,25 @@ extern "C" __global__ void norm_statistics(const half_t *source, const half_t *o
 }
 
 /// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
-/// where `bias` (or null) is still to be added to x. Grid: pictures, of 64 threads or more.
-extern "C" __global__ void norm_factors(const float *sums, const half_t *weight, const half_t *shift, const half_t *bias,
-                                        float *factors, int slices, int pixels, int C) {
-  __shared__ float totals[2 * GROUPS];
+/// where `bias` (or null) is still to be added to x. Grid: pictures; 512 threads.
+extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
+                                                               const half_t *shift, const half_t *bias, float *factors,
+                                                               int slices, int pixels, int C) {
+  constexpr int PARTS = 8;
+  __shared__ float parts[PARTS][2 * GROUPS], totals[2 * GROUPS];
   let_successor_start();
   wait_for_predecessor();
-  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
+  const int number = threadIdx.x % (2 * GROUPS), part = threadIdx.x / (2 * GROUPS), each = (slices + PARTS - 1) / PARTS;
+  sums += static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS + number;
+  float sum = 0.f;
+#pragma unroll 16
+  for (int slice = part * each; slice < min(part * each + each, slices); slice++) sum += sums[slice * 2 * GROUPS];
+  parts[part][number] = sum;
+  __syncthreads();
+  if (part == 0) {
     float total = 0.f;
-    for (int s = 0; s < slices; s++) total += sums[(static_cast<long long>(blockIdx.x) * slices + s) * 2 * GROUPS + i];
-    totals[i] = total;
+    for (int i = 0; i < PARTS; i++) total += parts[i][number];
+    totals[number] = total;
   }
   __syncthreads();
   const float count = static_cast<float>(pixels) * (C / GROUPS);
@@ -90,16 +112,29 @@ extern "C" __global__ void norm_factors(const float *sums, const half_t *weight,
   }
 }
 
-/// out = SiLU(x·factor + term), eight channels a thread. Grid: chunks of a picture, pictures.
-extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int count, int C) {
+/// out = SiLU(x·factor + term). Each thread keeps the factors of eight channels. Grid: groups of pixels, pictures;
+/// threads: a multiple of C / 8.
+extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int pixels, int C) {
   let_successor_start();
   wait_for_predecessor();
-  const int i = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
-  if (i >= count) return;
-  const long long at = static_cast<long long>(blockIdx.y) * count + i;
-  const float *factor = factors + static_cast<long long>(blockIdx.y) * 2 * C + i % C, *term = factor + C;
-  float value[8];
-  unpack(load16(x + at), value);
-  for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[c] + term[c]);
-  store16(out + at, pack(value));
+  const int chunks = C / 8, rows = blockDim.x / chunks, channel = threadIdx.x % chunks * 8;
+  float factor[8], term[8];
+  const float *own = factors + static_cast<long long>(blockIdx.y) * 2 * C + channel;
+  for (int c = 0; c < 8; c++) factor[c] = own[c], term[c] = own[C + c];
+  const long long picture = static_cast<long long>(blockIdx.y) * pixels;
+  for (int start = blockIdx.x * rows * AT_ONCE + threadIdx.x / chunks; start < pixels; start += gridDim.x * rows * AT_ONCE) {
+    uint4 read[AT_ONCE];
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      if (start + i * rows < pixels) read[i] = load16(x + (picture + start + i * rows) * C + channel);
+    }
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      if (start + i * rows >= pixels) break;
+      float value[8];
+      unpack(read[i], value);
+      for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[c] + term[c]);
+      store16(out + (picture + start + i * rows) * C + channel, pack(value));
+    }
+  }
 }

@@ -1,13 +1,14 @@
 /// Ends one sublayer and begins the next: x += γ·y, out = LN(x)·(1 + s) + b, with ε = 1e-6.
 ///
-/// x [R, n, C] in place; y [R, n, C], or null to leave x as it is; modulations [conditions, stride], of which row
+/// x [R, n, C] in place; y [parts, R, n, C], the sum of whose parts and of bias [C] (or null) is added, or null to leave x
+/// as it is; modulations [conditions, stride], of which row
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
 /// Where `squares` [R, n, groups] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
-                                          int last_condition, int groups, int inner) {
+                                          int last_condition, int groups, int inner, const half_t *bias, int parts) {
   __shared__ float scratch[32];
   let_successor_start();
   wait_for_predecessor();
@@ -28,6 +29,16 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     if (active) {
       float added[8], gain[8];
       unpack(load16(y + token * C + column), added);
+      for (int part = 1; part < parts; part++) {
+        float more[8];
+        unpack(load16(y + (part * static_cast<long long>(gridDim.y) * gridDim.x + token) * C + column), more);
+        for (int i = 0; i < 8; i++) added[i] += more[i];
+      }
+      if (bias) {
+        float offset[8];
+        unpack(load16(bias + column), offset);
+        for (int i = 0; i < 8; i++) added[i] += offset[i];
+      }
       unpack(load16(gains + static_cast<long long>(condition) * gain_stride + gain_offset + column), gain);
       for (int i = 0; i < 8; i++) value[i] += gain[i] * (added[i] * factor);
       const uint4 rounded = pack(value);

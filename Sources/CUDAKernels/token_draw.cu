@@ -1,7 +1,7 @@
-// Guidance, top-k, top-p and the draw of one token, by one block of 256 threads, without sorting. Masses are integers, so
-// that sums do not depend on their order: the same picture on every run.
+// Guidance, top-k, top-p and the draw of one token, by one block of 256 threads, without sorting: the lowest logit that is
+// kept is found bit by bit. Masses are integers, so that sums do not depend on their order: the same picture on every run.
 constexpr int DRAW_THREADS = 256;
-constexpr int BINS = 2048;
+constexpr int DRAW_WARPS = DRAW_THREADS / 32;
 
 /// A float as an integer that sorts the same way.
 __device__ __forceinline__ uint32 sortable(float value) {
@@ -13,8 +13,13 @@ __device__ __forceinline__ float from_sortable(uint32 key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
-/// The exclusive sum over the block's threads, in their order.
-__device__ uint64 sum_before(uint64 value, uint64 *scratch) {
+/// The probability of a logit, relative to the highest one's, with 31 bits behind the point.
+__device__ __forceinline__ uint32 mass_of(float logit, float highest) {
+  return static_cast<uint32>(__expf(logit - highest) * 0x1p31f);
+}
+
+/// The exclusive sum over the block's threads, in their order, and the sum of all.
+__device__ uint64 sum_before(uint64 value, uint64 *scratch, uint64 *total) {
   uint64 sum = value;
   for (int step = 1; step < 32; step *= 2) {
     const uint64 left = __shfl_up_sync(~0u, sum, step);
@@ -23,57 +28,41 @@ __device__ uint64 sum_before(uint64 value, uint64 *scratch) {
   __syncthreads();
   if (threadIdx.x % 32 == 31) scratch[threadIdx.x / 32] = sum;
   __syncthreads();
-  uint64 before = 0;
-  for (int warp = 0; warp < threadIdx.x / 32; warp++) before += scratch[warp];
-  __syncthreads();
-  return before + sum - value;
-}
-
-/// The mass of a key: 2³² times its probability over that of the likeliest.
-__device__ __forceinline__ uint64 mass_of(uint32 key, float highest) {
-  return static_cast<uint64>(static_cast<double>(expf(from_sortable(key) - highest)) * 4294967296.0);
-}
-
-/// The lowest key v such that what is above it weighs less than `limit`; each key weighs 1, or its mass. Keys under
-/// `least` are left out. 11, 11 and 10 bits are found in turn.
-__device__ uint32 lowest_key(const uint32 *keys, int V, uint32 least, uint64 limit, bool by_mass, float highest,
-                             uint64 *bins, uint64 *scratch, uint32 *found, uint64 *found_above) {
-  uint32 prefix = 0;
-  uint64 above = 0;
-  for (int shift = 21, known = 0; known < 32; known += 11, shift = shift > 11 ? shift - 11 : 0) {
-    const int bits = known == 22 ? 10 : 11;
-    for (int i = threadIdx.x; i < BINS; i += DRAW_THREADS) bins[i] = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
-      const uint32 key = keys[i];
-      const bool matches = key >= least && (known == 0 || key >> (32 - known) == prefix);
-      if (matches) atomicAdd(bins + (key >> shift & ((1u << bits) - 1)), by_mass ? mass_of(key, highest) : 1ull);
-    }
-    __syncthreads();
-    // Each thread has 8 bins, the highest first. The bin looked for is the last one, from above, in front of which less
-    // than `limit` lies and which is not empty.
-    constexpr int EACH = BINS / DRAW_THREADS;
-    uint64 own = 0;
-    for (int i = 0; i < EACH; i++) own += bins[BINS - 1 - (threadIdx.x * EACH + i)];
-    uint64 before = above + sum_before(own, scratch);
-    if (threadIdx.x == 0) *found = 0;
-    __syncthreads();
-    uint32 candidate = 0;
-    uint64 candidate_above = 0;
-    for (int i = 0; i < EACH; i++) {
-      const int bin = BINS - 1 - (threadIdx.x * EACH + i);
-      if (bins[bin] != 0 && before < limit) candidate = BINS - bin, candidate_above = before;
-      before += bins[bin];
-    }
-    // The largest number belongs to the lowest bin.
-    if (candidate) atomicMax(found, candidate);
-    __syncthreads();
-    if (candidate && *found == candidate) *found_above = candidate_above;
-    __syncthreads();
-    prefix = prefix << bits | (BINS - *found);
-    above = *found_above;
-    __syncthreads();
+  uint64 before = sum - value;
+  *total = 0;
+  for (int i = 0; i < DRAW_WARPS; i++) {
+    if (i < threadIdx.x / 32) before += scratch[i];
+    *total += scratch[i];
   }
+  return before;
+}
+
+/// The highest key at which the tokens with this key or a higher one weigh at least `limit` together; 0 if none is.
+/// `masses` are their weights; null counts them. Keys agree in all bits in front of `first_bit`, where they are `prefix`.
+__device__ uint32 lowest_key(const uint32 *keys, const uint32 *masses, int V, uint64 limit, uint32 prefix, int first_bit,
+                             uint64 (*scratch)[DRAW_WARPS]) {
+  for (int bit = first_bit; bit >= 0; bit--) {
+    const uint32 candidate = prefix | 1u << bit;
+    uint32 low = 0, high = 0;
+    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
+      const bool counts = keys[i] >= candidate;
+      if (masses) {
+        const uint32 mass = counts ? masses[i] : 0;
+        low += mass & 0xffffu, high += mass >> 16;
+      } else {
+        low += counts;
+      }
+    }
+    low = __reduce_add_sync(~0u, low);
+    if (masses) high = __reduce_add_sync(~0u, high);
+    uint64 *sums = scratch[bit % 2];
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = (static_cast<uint64>(high) << 16) + low;
+    __syncthreads();
+    uint64 sum = 0;
+    for (int i = 0; i < DRAW_WARPS; i++) sum += sums[i];
+    if (sum >= limit) prefix = candidate;
+  }
+  __syncthreads();
   return prefix;
 }
 
@@ -96,63 +85,68 @@ __device__ float uniform(uint64 seed, uint32 index, uint64 domain) {
 /// logits [2·B, n, V], conditional half first → tokens [B, n]. settings [B, 3]: guidance, top-p, top-k (0: all) of each
 /// picture, as floats.
 ///
-/// `progress` is k / (K − 1). Shared memory: V keys. Grid: tokens, pictures.
+/// `progress` is k / (K − 1). Shared memory: V keys and V masses; V ≤ 65536. Grid: tokens, pictures.
 extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half_t *logits, long long *tokens,
                                                                       const uint64 *seeds, const float *settings,
                                                                       float progress, uint64 domain, int V) {
   extern __shared__ uint32 keys[];
-  __shared__ uint64 bins[BINS], scratch[DRAW_THREADS / 32], found_above;
-  __shared__ uint32 found, highest_key;
+  uint32 *masses = keys + V;
+  __shared__ uint64 scratch[2][DRAW_WARPS];
+  __shared__ uint32 highest_key, lowest;
   let_successor_start();
+  if (threadIdx.x == 0) highest_key = 0, lowest = ~0u;
+  __syncthreads();
   wait_for_predecessor();
   const int n = gridDim.x, B = gridDim.y;
   const half_t *conditional = logits + (static_cast<long long>(blockIdx.y) * n + blockIdx.x) * V;
   const half_t *unconditional = conditional + static_cast<long long>(B) * n * V;
   settings += blockIdx.y * 3;
   const float guidance = settings[0] * progress;
-  if (threadIdx.x == 0) highest_key = 0;
-  __syncthreads();
-  uint32 top = 0;
+  uint32 top = 0, bottom = ~0u;
   for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
     // Rounded as the readable path rounds: two products, then their difference.
     const float value = __fsub_rn(__fmul_rn(to_float(conditional[i]), 1.f + guidance), __fmul_rn(to_float(unconditional[i]), guidance));
     keys[i] = sortable(value);
-    top = max(top, keys[i]);
+    top = max(top, keys[i]), bottom = min(bottom, keys[i]);
   }
-  top = __reduce_max_sync(~0u, top);
-  if (threadIdx.x % 32 == 0) atomicMax(&highest_key, top);
+  top = __reduce_max_sync(~0u, top), bottom = __reduce_min_sync(~0u, bottom);
+  if (threadIdx.x % 32 == 0) atomicMax(&highest_key, top), atomicMin(&lowest, bottom);
   __syncthreads();
-  const float highest = from_sortable(highest_key);
+  // The first bit in which keys differ; those in front are known.
+  const int first_bit = 31 - __clz(highest_key ^ lowest);
+  const uint32 prefix = first_bit < 31 ? highest_key >> (first_bit + 1) << (first_bit + 1) : 0;
 
   const int k = static_cast<int>(settings[2]);
   uint32 least = 0;
-  if (k > 0 && k < V) least = lowest_key(keys, V, 0, k, false, highest, bins, scratch, &found, &found_above);
+  if (k > 0 && k < V) least = lowest_key(keys, nullptr, V, k, prefix, first_bit, scratch);
+  const float highest = from_sortable(highest_key);
+  for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= least ? mass_of(from_sortable(keys[i]), highest) : 0;
+  __syncthreads();
   // Each thread weighs neighbours, so that the sums run in the order of the vocabulary.
   const int each = (V + DRAW_THREADS - 1) / DRAW_THREADS, from = threadIdx.x * each, to = min(from + each, V);
   const float share = settings[1];
+  uint64 total;
   if (share < 1.f) {
     uint64 own = 0;
-    for (int i = from; i < to; i++) own += keys[i] >= least ? mass_of(keys[i], highest) : 0;
-    const uint64 before = sum_before(own, scratch);
-    if (threadIdx.x == DRAW_THREADS - 1) found_above = before + own;
-    __syncthreads();
-    const uint64 limit = static_cast<uint64>(static_cast<double>(found_above) * share);
+    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) own += masses[i];
+    sum_before(own, scratch[0], &total);
+    const uint64 limit = static_cast<uint64>(static_cast<double>(total) * share);
     __syncthreads();
     // At least the likeliest is kept.
-    least = lowest_key(keys, V, least, max(limit, 1ull), true, highest, bins, scratch, &found, &found_above);
+    const uint32 last = lowest_key(keys, masses, V, max(limit, 1ull), prefix, first_bit, scratch);
+    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= last ? masses[i] : 0;
+    __syncthreads();
   }
   uint64 own = 0;
-  for (int i = from; i < to; i++) own += keys[i] >= least ? mass_of(keys[i], highest) : 0;
-  const uint64 before = sum_before(own, scratch);
-  if (threadIdx.x == DRAW_THREADS - 1) found_above = before + own;
-  __syncthreads();
+  for (int i = from; i < to; i++) own += masses[i];
+  const uint64 before = sum_before(own, scratch[0], &total);
   const uint64 threshold =
-      static_cast<uint64>(static_cast<double>(uniform(seeds[blockIdx.y], blockIdx.x, domain)) * static_cast<double>(found_above));
+      static_cast<uint64>(static_cast<double>(uniform(seeds[blockIdx.y], blockIdx.x, domain)) * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {
     uint64 sum = before;
     int token = from;
     for (; token < to; token++) {
-      sum += keys[token] >= least ? mass_of(keys[token], highest) : 0;
+      sum += masses[token];
       if (sum > threshold) break;
     }
     tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = token;

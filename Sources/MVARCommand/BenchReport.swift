@@ -28,6 +28,8 @@ struct BenchReport: Encodable {
   let settings: Settings
   let secondsPerImage: Seconds
   let runs: [Seconds]
+  /// Of the last run, for the batch.
+  let secondsByScale: [Double]
   let meanOfResult: Double
   let peakRSSBytes: Int
   let peakDeviceBytes: Int?
@@ -36,6 +38,7 @@ struct BenchReport: Encodable {
   private enum CodingKeys: String, CodingKey {
     case program, torch, settings, runs, parts
     case secondsPerImage = "seconds_per_image"
+    case secondsByScale = "seconds_by_scale"
     case meanOfResult = "mean_of_result"
     case peakRSSBytes = "peak_rss_bytes"
     case peakDeviceBytes = "peak_device_bytes"
@@ -63,6 +66,7 @@ struct BenchReport: Encodable {
     secondsPerImage = Seconds(
       transformer: median(runs.map(\.transformer)), decoder: median(runs.map(\.decoder)),
       total: median(runs.map(\.total)))
+    secondsByScale = measured.last!.scales
     meanOfResult = measured.last!.mean
     peakRSSBytes = Self.peakMemory()
   }
@@ -79,12 +83,13 @@ struct BenchReport: Encodable {
       name + String(repeating: " ", count: 13 - name.count)
         + "\(Quantity.rounded(seconds, 4)) s an image (median of \(s.repeat))"
     }
+    let scales = secondsByScale.map { Quantity.rounded($0 * 1000, 3) }.joined(separator: " ")
     let memory = "peak memory  \(Quantity.rounded(Double(peakRSSBytes) / 0x1p30, 2)) GiB"
     let device = peakDeviceBytes.map {
       "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
     }
     return
-      (["\(how); libtorch \(torch); \(place)"] + rows + [memory] + (device.map { [$0] } ?? [])
+      (["\(how); libtorch \(torch); \(place)"] + rows + ["by scale     \(scales) ms a batch", memory] + (device.map { [$0] } ?? [])
       + partRows)
       .joined(separator: "\n")
   }

@@ -48,13 +48,18 @@ struct CUDAKernelsTests {
       let kernels = try CUDAKernels.shared(dtype)
       let x = random(R, n, C, seed: 1, dtype)
       let y = random(R, n, C, seed: 2, dtype)
+      let more = random(R, n, C, seed: 8, dtype)
+      let bias = random(C, seed: 9, dtype)
       let conditions = max(1, R - 1)
       let table = ModulationTable(rows: random(conditions, 6 * C, seed: 3, dtype))
       let squares = random(R, n, 3, seed: 4, .float32).magnitude() + 0.1
       for normalized in [false, true] {
         let stream = x.clone()
         let output = SublayerOutput(
-          y: y, squares: normalized ? (squares, 7) : nil, table: table, gain: C)
+          y: normalized
+            ? PartialSums(parts: y.unsqueeze(0))
+            : PartialSums(parts: .stack([y, more], axis: 0), bias: bias),
+          squares: normalized ? (squares, 7) : nil, table: table, gain: C)
         let found = kernels.modulatedNorm(
           stream, adding: output, table: table, columns: (scale: 2 * C, shift: 5 * C))
         // The last row serves all sequences from there on.
@@ -66,7 +71,8 @@ struct CUDAKernelsTests {
           rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1)
         }
         let factor = (readable(squares).sum(2, keepingAxes: true) / 7 + 1e-5).root()
-        let added = normalized ? readable(y) / factor : readable(y)
+        let added =
+          normalized ? readable(y) / factor : readable(y) + readable(more) + readable(bias)
         let sum = readable(x) + part(1) * added
         try expectClose(stream, sum, dtype, roundings: 1)
         let expected = readable(stream).layerNorm(epsilon: 1e-6) * (part(2) + 1) + part(5)
@@ -76,7 +82,10 @@ struct CUDAKernelsTests {
   }
 
   @Test(
-    arguments: types, [(1, 1, 1), (2, 9, 2), (3, 64, 1), (2, 65, 3), (1, 256, 4), (1, 1024, 1)])
+    arguments: types, [
+      (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
+      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (1, 1024, 1),
+    ])
   func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape
     try withTorchErrors {
@@ -112,6 +121,28 @@ struct CUDAKernelsTests {
           start += count
         }
       }
+    }
+  }
+
+  @Test(arguments: types) func emptyBatchesGiveNothing(_ dtype: DType) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      func empty(_ shape: Int...) -> Tensor { .zeros(shape, dtype: dtype, device: gpu) }
+      let table = ModulationTable(rows: empty(1, 6 * 128))
+      let output = SublayerOutput(
+        y: PartialSums(parts: empty(1, 0, 5, 128)), table: table, gain: 0)
+      #expect(
+        kernels.modulatedNorm(empty(0, 5, 128), adding: output, table: table, columns: (0, 128))
+          .shape == [0, 5, 128])
+      #expect(kernels.attention(empty(0, 5, 384), scale: .constant(1)).shape == [0, 5, 128])
+      let product = kernels.linear(empty(0, 5, 128), empty(64, 128), nil)
+      #expect(product.shape == [0, 5, 64])
+      let sums = kernels.linearInParts(empty(0, 5, 128), empty(64, 128), nil)
+      #expect(Array(sums.parts.shape.dropFirst()) == [0, 5, 64])
+      let tokens = try kernels.drawTokens(
+        empty(0, 5, 4096), seeds: .zeros([0], dtype: .int64, device: gpu),
+        settings: .zeros([0, 3], device: gpu), progress: 1, domain: 0)
+      #expect(tokens.shape == [0, 5])
     }
   }
 
@@ -187,8 +218,8 @@ struct CUDAKernelsTests {
   @Test(
     arguments: types,
     [
-      (1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 72), (64, 4096, 2048),
-      (80, 1536, 6320),
+      (1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 74), (64, 4096, 2048),
+      (31, 1536, 6320), (32, 6144, 1536), (50, 6144, 1536), (128, 4096, 1024), (3, 192, 96),
     ])
   func multipliesFewRows(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (M, K, N) = shape
@@ -199,8 +230,53 @@ struct CUDAKernelsTests {
       let bias = random(N, seed: 37, dtype)
       let plain = readable(x).linear(readable(weight))
       try expectClose(kernels.linear(x, weight, nil), plain, dtype, roundings: 1)
+      for givesBias in [true, false] {
+        let sums = kernels.linearInParts(x, weight, givesBias ? bias : nil)
+        let total = readable(sums.parts).sum(0) + (sums.bias.map(readable) ?? 0 * plain)
+        let expected = givesBias ? plain + readable(bias) : plain
+        try expectClose(
+          total, expected, dtype, roundings: 4, "\(sums.parts.length(0)) parts")
+      }
       let activated = (plain + readable(bias)).geluTanh()
-      try expectClose(kernels.linear(x, weight, bias, gelu: true), activated, dtype, roundings: 1)
+      try expectClose(kernels.linear(x, weight, bias, gelu: true), activated, dtype, roundings: 2)
+    }
+  }
+
+  @Test(
+    arguments: types,
+    [[(1, 1), (2, 3), (4, 6)], [(1, 1), (2, 2), (3, 3), (10, 10), (16, 16)], [(5, 5), (32, 32)]])
+  func addsTokenMaps(_ dtype: DType, _ sizes: [(Int, Int)]) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let configuration = TokenizerConfiguration()
+      let p = Parameters(RandomSource(seed: 80), dtype: .float32, device: .cpu)
+      let schedule = try ScaleSchedule(sizes.map { ScaleSchedule.Size($0.0, $0.1) })
+      let quantizer = Quantizer(p / "quantize", configuration)
+      let onGPU = Quantizer(
+        Parameters(RandomSource(seed: 80), dtype: .float32, device: gpu) / "quantize",
+        configuration)
+      let fused = try #require(FusedQuantizer(onGPU, schedule, kernels))
+      let B = 3
+      let fHat = Tensor.full(
+        [B, configuration.codeChannels, schedule.final.height, schedule.final.width], .nan,
+        device: gpu)
+      var expected: Tensor?
+      for (k, size) in schedule.sizes.enumerated() {
+        let tokens: Tensor = .of((0..<B * size.count).map { $0 * 37 % 4096 }, shape: [B, size.count])
+        let next = try fused.add(tokens.to(gpu), scale: k, to: fHat)
+        let added = quantizer.contribution(
+          of: quantizer.codebook.embedding(tokens), scale: k, schedule)
+        let sum = expected.map { $0 + added } ?? added
+        expected = sum
+        #expect(try distance(readable(fHat), sum) < 1e-4, "scale \(k)")
+        guard k + 1 < schedule.count else {
+          #expect(next == nil)
+          break
+        }
+        try expectClose(
+          #require(next), quantizer.input(fromFHat: sum, scale: k + 1, schedule), dtype,
+          roundings: 1, "scale \(k)")
+      }
     }
   }
 
@@ -276,16 +352,23 @@ struct FusedModelTests {
           let (a, b, c) = (fused.condition(labels), half.condition(both), full.condition(both))
           let state = fused.state(batch: 2)
           var (readableState, fullState) = (half.initialState(), full.initialState())
+          var (foundError, plainError) = (0.0, 0.0)
           for (k, range) in half.configuration.schedule.ranges.enumerated() {
             let input = k == 0 ? nil : random(2, range.count, 32, seed: UInt64(60 + k), .float32)
             let twice = input?.repeated(2, 1, 1)
             let expected = full.step(twice, condition: c, state: &fullState)
             let found = fused.step(input, scale: k, condition: a, state: state).to(.float32)
             let plain = half.step(twice, condition: b, state: &readableState)
-            // No further from float32 than the readable path in the same 16 bits.
             #expect(
-              try distance(found, expected) <= 1.5 * distance(plain, expected) + 1e-3, "scale \(k)")
+              try distance(found, expected) <= 3 * distance(plain, expected) + 1e-3, "scale \(k)")
+            func squaredError(_ logits: Tensor) throws -> Double {
+              try ((logits - expected) * (logits - expected)).reshape(-1).sum(0).item()
+            }
+            foundError += try squaredError(found)
+            plainError += try squaredError(plain)
           }
+          // No further from float32 than the readable path in the same 16 bits.
+          #expect(foundError <= 1.25 * plainError, "\(attention)")
         }
       }
     }

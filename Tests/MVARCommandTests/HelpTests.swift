@@ -9,7 +9,9 @@ extension CommandTests {
     @Test func namesEveryCommand() throws {
       let run = try Mvar.run(["--help"], in: folder).expectSuccess()
       for command in [
-        "info", "sample", "reconstruct", "tokenize", "detokenize", "convert", "bench", "serve",
+        "info", "sample", "reconstruct", "tokenize", "detokenize", "convert", "bench",
+        "edit", "models", "pull",
+        "serve",
       ] {
         #expect(run.output.contains("\n  \(command) "))
         let help = try Mvar.run([command, "--help"], in: folder).expectSuccess()

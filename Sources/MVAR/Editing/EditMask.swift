@@ -68,7 +68,7 @@ public struct EditMask: Sendable, Hashable {
   /// Whether nothing is drawn.
   public var isEmpty: Bool { coverage.allSatisfy { $0 == 0 } }
 
-  /// The largest share of any pixel drawn, 0 to 255.
+  /// How much of a pixel is drawn, 0 to 255.
   subscript(x: Int, y: Int) -> UInt8 { coverage[y * width + x] }
 }
 

@@ -9,7 +9,8 @@ extension ImageGenerator {
   /// original's pixels back. Where nothing is masked, or all, the result is that reconstruction, or the
   /// picture that the same class and seed generate, to the bit.
   ///
-  /// A GPU takes the readable path: its recorded graphs draw every token.
+  /// A GPU takes the readable path, as its recorded graphs draw every token; there a picture that is
+  /// all masked agrees with the readable path's to the bit.
   ///
   /// - Parameter previews: Whether every scale comes with pictures; decoding them takes time.
   /// - Returns: A stream that throws ``MVARError`` for requests that cannot be met, `TorchError` if

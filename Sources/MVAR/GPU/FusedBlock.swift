@@ -57,7 +57,8 @@ struct FusedBlock {
   /// `[conditions, (9 or 6)·C]`, in the order of `ada_lin`: gains, scales, shifts.
   func modulations(condition: Tensor, shared: Tensor?) -> ModulationTable {
     switch block.modulator {
-    case .own(let linear): ModulationTable(rows: linear(condition))
+    case .own(let layer):
+      ModulationTable(rows: kernels.linear(condition, layer.weight, layer.bias))
     case .shared(let offset): ModulationTable(rows: shared! + offset.reshape(1, -1))
     }
   }
@@ -84,7 +85,7 @@ struct FusedBlock {
         x, adding: output, table: table,
         columns: (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C))
     }
-    func output(_ index: Int, _ y: Tensor, squares: Tensor? = nil, inner: Int = 1) -> SublayerOutput
+    func output(_ index: Int, _ y: PartialSums, squares: Tensor? = nil, inner: Int = 1) -> SublayerOutput
     {
       SublayerOutput(
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
@@ -93,17 +94,20 @@ struct FusedBlock {
       kernels.linear(x, layer.weight, layer.bias, gelu: gelu)
     }
     let qkv = linear(input(0, adding: before), block.attention.qkv)
-    var pending = output(0, linear(attention(qkv, state, place), block.attention.projection))
+    let projection = block.attention.projection
+    var pending = output(
+      0, kernels.linearInParts(attention(qkv, state, place), projection.weight, projection.bias))
     if let mamba, case .mamba(let state) = state {
       let projected = linear(input(1, adding: pending), mamba.inProj)
       let (y, squares) = kernels.mambaScan(
         projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
       pending = output(
-        1, kernels.linear(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
+        1, kernels.linearInParts(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
     }
     let last = sublayers - 1
     let hidden = linear(input(last, adding: pending), block.feedForward.fc1, gelu: true)
-    return output(last, linear(hidden, block.feedForward.fc2))
+    let fc2 = block.feedForward.fc2
+    return output(last, kernels.linearInParts(hidden, fc2.weight, fc2.bias))
   }
 
   /// What a block is made of, to be measured one by one.
@@ -125,23 +129,26 @@ struct FusedBlock {
   ) -> Tensor? {
     let (attention, feedForward) = (block.attention, block.feedForward)
     func linear(_ layer: Linear) -> Tensor { kernels.linear(x, layer.weight, layer.bias) }
+    func inParts(_ layer: Linear) -> Tensor {
+      kernels.linearInParts(x, layer.weight, layer.bias).parts
+    }
     switch part {
     case .norm:
-      let output = SublayerOutput(y: x, table: table, gain: 0)
+      let output = SublayerOutput(y: PartialSums(parts: x.unsqueeze(0)), table: table, gain: 0)
       return kernels.modulatedNorm(x, adding: output, table: table, columns: (0, 0))
     case .qkv: return linear(attention.qkv)
     case .attention: return self.attention(x, state, place)
-    case .projection: return linear(attention.projection)
+    case .projection: return inParts(attention.projection)
     case .inProj: return mamba.map { linear($0.inProj) }
     case .scan:
       guard let mamba, case .mamba(let state) = state else { return nil }
       return kernels.mambaScan(
         x, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast
       ).y
-    case .outProj: return mamba.map { kernels.linear(x, $0.outProj, nil) }
+    case .outProj: return mamba.map { kernels.linearInParts(x, $0.outProj, nil).parts }
     case .fc1:
       return kernels.linear(x, feedForward.fc1.weight, feedForward.fc1.bias, gelu: true)
-    case .fc2: return linear(feedForward.fc2)
+    case .fc2: return inParts(feedForward.fc2)
     }
   }
 

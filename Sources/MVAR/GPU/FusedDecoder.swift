@@ -6,6 +6,9 @@ import Torch
 struct FusedDecoder {
   private let tokenizer: Tokenizer
   private let kernels: CUDAKernels
+  /// The last convolution with 8 outputs, of which 3 are wanted: for 3 alone there is no product of matrix tiles, and
+  /// it would take as long as a quarter of all others.
+  private let convOut: (weight: Tensor, bias: Tensor)
 
   /// Nil where the readable path has to do.
   init?(_ tokenizer: Tokenizer) {
@@ -18,6 +21,15 @@ struct FusedDecoder {
       let kernels = try? CUDAKernels.shared(weight.dtype)
     else { return nil }
     (self.tokenizer, self.kernels) = (tokenizer, kernels)
+    let last = tokenizer.decoder.convOut
+    let (outputs, inputs, height, width) = last.weight.shape4
+    func padded(_ x: Tensor, _ shape: [Int]) -> Tensor {
+      .concatenate([x, .zeros(shape, dtype: x.dtype, device: x.device)], axis: 0)
+    }
+    convOut = (
+      padded(last.weight, [8 - outputs, inputs, height, width]).channelsLast(),
+      padded(last.bias, [8 - outputs])
+    )
   }
 
   /// f̂ `[B, Cvae, h, w]` → image `[B, 3, H, W]` in [−1, 1], float32.
@@ -37,7 +49,8 @@ struct FusedDecoder {
           x.x.conv2d(upsampling.merged, padding: 1), bias: upsampling.plain.bias)
       }
     }
-    return decoder.convOut(normalized(x, decoder.normOut)).to(.float32).clamped(-1, 1).contiguous()
+    return normalized(x, decoder.normOut).conv2d(convOut.weight, convOut.bias, padding: 1)
+      .slice(1, 0..<decoder.convOut.bias.count).to(.float32).clamped(-1, 1).contiguous()
   }
 
   private func residual(_ block: ResidualBlock, _ x: NormInput) -> NormInput {

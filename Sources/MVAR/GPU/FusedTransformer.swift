@@ -39,11 +39,15 @@ final class FusedTransformer {
     let unconditional = embedding.slice(0, B..<B + 1).repeated(B, 1)
     let rows = Tensor.concatenate([embedding.slice(0, 0..<B), unconditional], axis: 0)
     let n = transformer.configuration.schedule.sizes[0].count
-    let shared = transformer.sharedModulator.map { $0(active) }
+    let shared = transformer.sharedModulator.map { linear($0, active) }
     return Condition(
       start: rows.unsqueeze(1) + transformer.start + transformer.positions.slice(1, 0..<n),
       blocks: blocks.map { $0.modulations(condition: active, shared: shared) },
-      head: ModulationTable(rows: transformer.headModulator(active)))
+      head: ModulationTable(rows: linear(transformer.headModulator, active)))
+  }
+
+  private func linear(_ layer: Linear, _ x: Tensor) -> Tensor {
+    kernels.linear(x, layer.weight, layer.bias)
   }
 
   func state(batch: Int) -> [FusedBlock.State] {
@@ -58,9 +62,9 @@ final class FusedTransformer {
   /// The logits of scale k before guidance, `[R, n, V]`.
   ///
   /// - Parameter input: the token map `[B, n, Cvae]`; nil for the first scale.
-  func step(_ input: Tensor?, scale k: Int, condition: Condition, state: [FusedBlock.State])
-    -> Tensor
-  {
+  func step(
+    _ input: Tensor?, scale k: Int, condition: Condition, state: [FusedBlock.State]
+  ) -> Tensor {
     let schedule = transformer.configuration.schedule
     let range = schedule.ranges[k]
     let x = embed(input, range, condition)
@@ -74,7 +78,7 @@ final class FusedTransformer {
     let y = kernels.modulatedNorm(
       x, adding: pending, table: condition.head,
       columns: (scale: 0, shift: transformer.configuration.width))
-    return kernels.linear(y, transformer.head.weight, transformer.head.bias)
+    return linear(transformer.head, y)
   }
 
   private func embed(_ input: Tensor?, _ range: Range<Int>, _ condition: Condition) -> Tensor {

@@ -3,7 +3,7 @@ import Torch
 /// Decoding in slices of fixed sizes, each a CUDA graph, so that memory stays bounded however many images there are.
 final class GraphedDecoding {
   /// The largest slice; more at once is not faster.
-  static let slice = 16
+  static let slice = 32
   private let decoder: FusedDecoder
   private var slices: [Int: Slice] = [:]
   private let memory = GraphMemory()

@@ -10,6 +10,8 @@ final class GraphedSampling: @unchecked Sendable {
   let batch: Int
   private let model: FusedTransformer
   private let quantizer: Quantizer
+  private let fusedQuantizer: FusedQuantizer?
+  private let fHat: Tensor  // float32 [B, Cvae, h, w]
   private let schedule: ScaleSchedule
   private let unconditionalLabel: Int
   private let states: [FusedBlock.State]
@@ -22,7 +24,8 @@ final class GraphedSampling: @unchecked Sendable {
 
   private struct Step {
     let tokens: Tensor
-    let fHat: Tensor
+    /// What the next scale reads, `[B, n, Cvae]`.
+    let next: Tensor?
   }
 
   init(_ model: FusedTransformer, _ transformer: Transformer, _ quantizer: Quantizer, batch: Int) {
@@ -31,6 +34,10 @@ final class GraphedSampling: @unchecked Sendable {
     schedule = transformer.configuration.schedule
     unconditionalLabel = transformer.unconditionalLabel
     states = model.state(batch: batch)
+    fusedQuantizer = FusedQuantizer(quantizer, schedule, model.kernels)
+    fHat = .zeros(
+      [batch, quantizer.codebook.length(1), schedule.final.height, schedule.final.width],
+      device: device)
     labels = .zeros([batch + 1], dtype: .int64, device: device)
     seeds = .zeros([batch], dtype: .int64, device: device)
     settings = .zeros([batch, 3], device: device)
@@ -56,19 +63,28 @@ final class GraphedSampling: @unchecked Sendable {
   ///
   /// - Returns: int64 `[B, n]` and float32 `[B, Cvae, h, w]`, which the next run overwrites.
   func scale(_ k: Int) throws -> (tokens: Tensor, fHat: Tensor) {
-    let before = k == 0 ? nil : scales[k - 1].result!.fHat
+    let input = k == 0 ? nil : scales[k - 1].result!.next
     let condition = condition.result!
     let step = try scales[k].run {
-      let input = before.map { quantizer.input(fromFHat: $0, scale: k, schedule) }
       let logits = model.step(input, scale: k, condition: condition, state: states)
       let tokens = try model.kernels.drawTokens(
         logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
         domain: TokenDraw.domain(scale: k))
-      let codes = quantizer.codebook.embedding(tokens)
-      let added = quantizer.contribution(of: codes, scale: k, schedule)
-      return Step(tokens: tokens, fHat: before.map { $0 + added } ?? added)
+      return Step(tokens: tokens, next: try add(tokens, scale: k))
     }
-    return (step.tokens, step.fHat)
+    return (step.tokens, fHat)
+  }
+}
+
+extension GraphedSampling {
+  /// Adds a scale's tokens to f̂; what the next scale reads.
+  private func add(_ tokens: Tensor, scale k: Int) throws -> Tensor? {
+    if let fusedQuantizer { return try fusedQuantizer.add(tokens, scale: k, to: fHat) }
+    let codes = quantizer.codebook.embedding(tokens)
+    let added = quantizer.contribution(of: codes, scale: k, schedule)
+    fHat.copyInPlace(from: k == 0 ? added : fHat + added)
+    return k + 1 < schedule.count
+      ? quantizer.input(fromFHat: fHat, scale: k + 1, schedule) : nil
   }
 }
 

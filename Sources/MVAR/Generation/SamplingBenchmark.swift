@@ -11,6 +11,8 @@ public actor SamplingBenchmark {
     public let transformer: Double
     /// Seconds in the tokenizer's decoder, for the batch.
     public let decoder: Double
+    /// Seconds of each scale, for the batch; the first has what depends on the class alone.
+    public let scales: [Double]
     /// The mean of the pixels in [0, 1]; not a number if anything on the way was not.
     public let mean: Double
 
@@ -78,13 +80,13 @@ public actor SamplingBenchmark {
       try withTorchErrors {
         let clock = ContinuousClock()
         let start = clock.now
-        let fHat = try draw(batch, settings, seed)
+        let (fHat, scales) = try draw(batch, settings, seed)
         let drawn = clock.now
         let image = try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
         let mean = try (image * 0.5 + 0.5).reshape(-1).mean(0).item()
         return Measurement(
           transformer: start.duration(to: drawn).seconds,
-          decoder: drawn.duration(to: clock.now).seconds, mean: mean)
+          decoder: drawn.duration(to: clock.now).seconds, scales: scales, mean: mean)
       }
     }
   }
@@ -118,8 +120,12 @@ public actor SamplingBenchmark {
   /// The most memory that was held on the GPU, in bytes; nil on a CPU.
   public func peakDeviceMemory() throws -> Int? { device == .cpu ? nil : try? CUDA.peakMemory() }
 
-  /// f̂ of the last scale, finished.
-  private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws -> Tensor {
+  /// f̂ of the last scale, finished, and the seconds of each scale.
+  private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws
+    -> (Tensor, [Double])
+  {
+    var marks = Marks(device)
+    try marks.mark()
     var drawing = try ScaleDrawing(
       transformer: transformer, tokenizer: tokenizer, fused: fused,
       labels: (0..<batch).map { $0 * 37 % configuration.classes },
@@ -129,15 +135,10 @@ public actor SamplingBenchmark {
     while let scale = try drawing.next() {
       try Task.checkCancellation()
       last = scale.fHat
+      try marks.mark()
     }
     // A GPU works on its own: its last result tells when it is done.
     _ = try last!.reshape(-1).mean(0).item()
-    return last!
-  }
-}
-
-extension Duration {
-  fileprivate var seconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+    return (last!, try marks.seconds())
   }
 }

@@ -25,9 +25,13 @@ struct Phi {
 
   /// φ of a scale, on `h [B, Cvae, H, W]`.
   func callAsFunction(_ h: Tensor, scale: Int, of count: Int) -> Tensor {
-    let (weight, bias) = convolutions[
-      Self.index(scale: scale, of: count, among: convolutions.count)]
+    let (weight, bias) = convolution(scale: scale, of: count)
     return h * (1 - Self.ratio) + h.conv2d(weight, bias, padding: 1) * Self.ratio
+  }
+
+  /// The convolution of a scale's φ: `[Cvae, Cvae, 3, 3]` and `[Cvae]`.
+  func convolution(scale: Int, of count: Int) -> (weight: Tensor, bias: Tensor) {
+    convolutions[Self.index(scale: scale, of: count, among: convolutions.count)]
   }
 
   /// The φ whose tick is nearest to k/(K−1); the first of two that are equally near

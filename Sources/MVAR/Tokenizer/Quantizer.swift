@@ -5,7 +5,7 @@ public struct Quantizer {
   /// `[V, Cvae]`
   let codebook: Tensor
   private let codeLengths: Tensor  // |e|², [V]
-  private let phi: Phi
+  let phi: Phi
 
   init(_ p: Parameters, _ configuration: TokenizerConfiguration) {
     codebook = (p / "embedding").tensor(

@@ -19,7 +19,9 @@ struct RootCommand: AsyncParsableCommand {
     version: "mvar \(version)",
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
-      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self, ServeCommand.self,
+      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self,
+      EditCommand.self, ModelsCommand.self, PullCommand.self,
+      ServeCommand.self,
     ])
 }
 

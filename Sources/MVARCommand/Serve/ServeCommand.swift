@@ -40,17 +40,22 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.software = "mvar \(version)"
     do { try configuration.validate() } catch { throw UsageError(error.description) }
     try compute.options.prepare()
-    let files = try ModelFiles(model: checkpoints.model, tokenizer: checkpoints.tokenizer)
     let console = Console(isQuiet: logs.quiet)
+    let files = try await checkpoints.files(console)
     console.note("loading \(files.model)")
     let generator = try await ImageGenerator(
       model: files.model, tokenizer: files.tokenizer, options: compute.options, edits: true)
     let server = try PictureServer(
-      engine: GeneratorEngine(generator, name: Files.stem(of: files.model), edits: true),
+      engine: GeneratorEngine(generator, name: name(of: files), edits: true),
       scheduler: load.scheduler(
         isGPU: generator.device != .cpu, isLoopback: configuration.isLoopback),
       configuration: configuration, logger: logs.logger())
     try await serve(server, console)
+  }
+
+  /// What clients call the model: its name, or its file's without folder and ending.
+  private func name(of files: ModelFiles) -> String {
+    files.model == checkpoints.model ? Files.stem(of: files.model) : checkpoints.model
   }
 
   /// Serves until the first signal asks to stop, and finishes then what has begun.

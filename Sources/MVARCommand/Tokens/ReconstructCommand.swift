@@ -49,6 +49,7 @@ struct ReconstructCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
+    let files = try await files.found(Console(isQuiet: compute.quiet))
     let configuration = try Checkpoint(files.tokenizer).tokenizerConfiguration()
     let schedule = try Scales.schedule(
       named: namedSchedule(), model: files.model, tokenizer: configuration)

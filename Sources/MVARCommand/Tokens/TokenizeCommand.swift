@@ -32,6 +32,7 @@ struct TokenizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
+    let files = try await files.found(Console(isQuiet: compute.quiet))
     try Files.checkWritable(out)
     let configuration = try Checkpoint(files.tokenizer).tokenizerConfiguration()
     let schedule = try Scales.schedule(

@@ -1,0 +1,90 @@
+// What a scale's tokens add to f̂, and what the next scale reads: codes, bicubic enlargement, φ, the sum, and the area
+// average, all in float32. Each block has 4 channels of one picture, and enlarges all channels, since φ mixes them.
+constexpr int MAP_CHANNELS = 4;
+
+/// PyTorch's cubic weights (A = −0.75) of the four neighbours of a point that lies `t` behind the second.
+__device__ __forceinline__ void cubic_weights(float *w, float t) {
+  constexpr float A = -0.75f;
+  const auto near = [](float x) { return ((A + 2.f) * x - (A + 3.f)) * x * x + 1.f; };
+  const auto far = [](float x) { return ((A * x - 5.f * A) * x + 8.f * A) * x - 4.f * A; };
+  w[0] = far(t + 1.f), w[1] = near(t), w[2] = near(1.f - t), w[3] = far(2.f - t);
+}
+
+/// tokens [B, h·w] → f_hat [B, C, H, W] += φ(enlarged codes), or = where `first`; and, unless null,
+/// input [B, next_h·next_w, C], the average of the new f̂ over areas.
+///
+/// codebook [V, C]; phi_weight [C, C, 3, 3], phi_bias [C]: φ(x) = x/2 + conv(x)/2. Grid: C / 4, pictures.
+/// Shared memory, as floats: C·((H + 2)·(W + 2) + 1) + 36·C + 4·H·W, and h·w ints.
+extern "C" __global__ __launch_bounds__(256) void token_map(const long long *tokens, const float *codebook,
+                                                            const float *phi_weight, const float *phi_bias,
+                                                            float *f_hat, half_t *input, int C, int h, int w, int H,
+                                                            int W, int next_h, int next_w, int first_scale) {
+  extern __shared__ __align__(16) float map[];
+  // An odd distance between channels, so that neighbours lie in different banks.
+  const int row = W + 2, plane = (H + 2) * row + 1, pixels = H * W, first_channel = blockIdx.x * MAP_CHANNELS;
+  float *taps = map + C * plane + (4 - C * plane % 4) % 4, *sums = taps + 9 * C * MAP_CHANNELS;
+  int *codes = reinterpret_cast<int *>(sums + MAP_CHANNELS * pixels);
+  const long long picture = blockIdx.y;
+  for (int i = threadIdx.x; i < C * plane; i += blockDim.x) map[i] = 0.f;
+  for (int i = threadIdx.x; i < 9 * C * MAP_CHANNELS; i += blockDim.x) {
+    taps[i] = phi_weight[(first_channel + i % MAP_CHANNELS) * 9 * C + i / MAP_CHANNELS];
+  }
+  let_successor_start();
+  wait_for_predecessor();
+  for (int i = threadIdx.x; i < h * w; i += blockDim.x) codes[i] = static_cast<int>(tokens[picture * h * w + i]);
+  __syncthreads();
+  const float scale_y = static_cast<float>(h) / H, scale_x = static_cast<float>(w) / W;
+  for (int i = threadIdx.x; i < C * pixels; i += blockDim.x) {
+    const int channel = i % C, y = i / C / W, x = i / C % W;
+    const float at_y = (y + 0.5f) * scale_y - 0.5f, at_x = (x + 0.5f) * scale_x - 0.5f;
+    const int top = static_cast<int>(floorf(at_y)), left = static_cast<int>(floorf(at_x));
+    float wy[4], wx[4], value = 0.f;
+    cubic_weights(wy, at_y - top);
+    cubic_weights(wx, at_x - left);
+#pragma unroll
+    for (int dy = 0; dy < 4; dy++) {
+      const int *line = codes + min(max(top + dy - 1, 0), h - 1) * w;
+      float sum = 0.f;
+#pragma unroll
+      for (int dx = 0; dx < 4; dx++) sum += wx[dx] * codebook[static_cast<long long>(line[min(max(left + dx - 1, 0), w - 1)]) * C + channel];
+      value += wy[dy] * sum;
+    }
+    map[channel * plane + (y + 1) * row + x + 1] = value;
+  }
+  __syncthreads();
+
+  float *own = f_hat + (picture * C + first_channel) * pixels;
+  for (int pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
+    const float *corner = map + pixel / W * row + pixel % W;
+    float sum[MAP_CHANNELS];
+    for (int c = 0; c < MAP_CHANNELS; c++) sum[c] = phi_bias[first_channel + c];
+    for (int channel = 0; channel < C; channel++) {
+#pragma unroll
+      for (int tap = 0; tap < 9; tap++) {
+        const float value = corner[channel * plane + tap / 3 * row + tap % 3];
+        const float4 weight = *reinterpret_cast<const float4 *>(taps + (channel * 9 + tap) * MAP_CHANNELS);
+        sum[0] += value * weight.x, sum[1] += value * weight.y, sum[2] += value * weight.z, sum[3] += value * weight.w;
+      }
+    }
+    for (int c = 0; c < MAP_CHANNELS; c++) {
+      const float added = 0.5f * corner[(first_channel + c) * plane + row + 1] + 0.5f * sum[c];
+      const float total = first_scale ? added : own[c * pixels + pixel] + added;
+      own[c * pixels + pixel] = total;
+      sums[c * pixels + pixel] = total;
+    }
+  }
+  if (!input) return;
+  __syncthreads();
+  const int count = next_h * next_w;
+  for (int i = threadIdx.x; i < count * MAP_CHANNELS / 2; i += blockDim.x) {
+    const int c = i % (MAP_CHANNELS / 2) * 2, token = i / (MAP_CHANNELS / 2), y = token / next_w, x = token % next_w;
+    const int top = y * H / next_h, bottom = ((y + 1) * H + next_h - 1) / next_h;
+    const int left = x * W / next_w, right = ((x + 1) * W + next_w - 1) / next_w;
+    float a = 0.f, b = 0.f;
+    for (int j = top; j < bottom; j++) {
+      for (int k = left; k < right; k++) a += sums[c * pixels + j * W + k], b += sums[(c + 1) * pixels + j * W + k];
+    }
+    const float area = static_cast<float>((bottom - top) * (right - left));
+    store4(input + (picture * count + token) * C + first_channel + c, pack(a / area, b / area));
+  }
+}
