@@ -146,7 +146,8 @@ public final class PictureServer: Service {
     router.get("/v1/classes", models.classes)
     let images = ImagesRoutes(
       scheduler: scheduler, configuration: configuration, labels: labels,
-      bodies: RequestBodies(total: max(256 << 20, configuration.maxBody)),
+      bodies: RequestBodies(budget: MemoryBudget(total: max(256 << 20, configuration.maxBody))),
+      pictures: MemoryBudget(total: max(512 << 20, EditParameters.bytes(configuration.maxPixels))),
       results: ImageResults(
         byteLimit: configuration.resultBytes, lifetime: configuration.resultLifetime))
     router.post("/v1/images/generations", images.generate)

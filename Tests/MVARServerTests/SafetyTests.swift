@@ -172,4 +172,17 @@ struct SafetyTests {
     #expect(brief[brief.keep([1], format: .webp)] == nil)
     #expect(brief.totalBytes == 0)
   }
+
+  @Test func memoryIsGivenBack() throws {
+    let budget = MemoryBudget(total: 10)
+    var first: MemoryBudget.Reservation? = try budget.reserve(6)
+    let error = #expect(throws: APIError.self) { try budget.reserve(5) }
+    #expect(error?.status == .serviceUnavailable && error?.code == "busy")
+    let second = try budget.reserve(4)
+    #expect(budget.heldBytes == 10)
+    withExtendedLifetime(first) {}
+    first = nil
+    #expect(budget.heldBytes == 4)
+    withExtendedLifetime(second) {}
+  }
 }

@@ -16,14 +16,24 @@ struct EditParameters: Sendable {
     "box", "expand", "image", "image[]", "keep_pixels", "mask", "strength", "threshold",
   ]
 
+  /// Keeps what the picture takes while it waits.
+  private let reservation: MemoryBudget.Reservation
+
+  /// What a picture and its mask take.
+  static func bytes(_ pixels: Int) -> Int { 4 * pixels }
+
   /// - Parameter limits: Of the picture, of the mask, and of the picture with what it is expanded by.
   /// - Throws: ``APIError``, `PictureError` or `MVARError` for what makes no sense.
-  init(_ fields: inout RequestFields, _ facts: EngineFacts, limits: PictureLimits) throws {
+  init(
+    _ fields: inout RequestFields, _ facts: EngineFacts, limits: PictureLimits,
+    budget: MemoryBudget
+  ) throws {
     guard let file = try fields.file("image", "image[]") else {
       throw APIError.invalid(
         "image", "image is missing; send a PNG, JPEG or WebP", code: "missing_parameter")
     }
     let picture = try Picture(data: file, name: "image", limits: limits)
+    reservation = try budget.reserve(Self.bytes(picture.width * picture.height))
     let margins = try Self.numbers(&fields, "expand").map {
       EditCanvas.Margins(left: $0[0], top: $0[1], right: $0[2], bottom: $0[3])
     }

@@ -13,6 +13,8 @@ struct ImagesRoutes: Sendable {
   let configuration: ServerConfiguration
   let labels: ClassLabels
   let bodies: RequestBodies
+  /// For pictures that wait to be edited.
+  let pictures: MemoryBudget
   let results: ImageResults
 
   private var facts: EngineFacts { scheduler.engine.facts }
@@ -52,7 +54,7 @@ struct ImagesRoutes: Sendable {
       try fields.check(
         known: ImageParameters.names.union(EditParameters.names), ignored: ImageParameters.ignored)
       let parameters = try imageParameters(&fields, needsClass: false)
-      let edit = try EditParameters(&fields, facts, limits: limits)
+      let edit = try EditParameters(&fields, facts, limits: limits, budget: pictures)
       return (parameters, edit)
     }
     let tasks = parameters.seeds.map {

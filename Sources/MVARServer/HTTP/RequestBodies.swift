@@ -2,17 +2,12 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
-import Synchronization
 
 /// Reads bodies of requests, none too large, and not too many at once.
-final class RequestBodies: Sendable {
-  private let total: Int
-  private let held = Mutex(0)
+struct RequestBodies: Sendable {
+  let budget: MemoryBudget
 
-  /// - Parameter total: Bytes of all bodies that are held at once.
-  init(total: Int) { self.total = total }
-
-  /// Hands over a body while it counts against the total.
+  /// Hands over a body while it counts against the budget.
   ///
   /// - Throws: ``APIError`` for a body above `limit`, or if there is no room for it.
   func with<R>(
@@ -20,18 +15,8 @@ final class RequestBodies: Sendable {
   ) async throws -> R {
     let declared = request.headers[.contentLength].flatMap { Int($0) }
     if let declared, declared > limit { throw APIError.tooLarge(limit) }
-    let size = declared ?? limit
-    let fits = held.withLock { held in
-      guard held + size <= total else { return false }
-      held += size
-      return true
-    }
-    guard fits else {
-      throw APIError.unavailable(
-        "too many large requests are being read; try again shortly", code: "busy",
-        retryAfter: .seconds(1))
-    }
-    defer { held.withLock { $0 -= size } }
+    let reservation = try budget.reserve(declared ?? limit)
+    defer { withExtendedLifetime(reservation) {} }
     let buffer: ByteBuffer
     do { buffer = try await request.body.collect(upTo: limit) } catch is NIOTooManyBytesError {
       throw APIError.tooLarge(limit)
