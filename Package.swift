@@ -27,6 +27,7 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "MVAR", targets: ["MVAR"]),
+    .library(name: "ModelHub", targets: ["ModelHub"]),
     .executable(name: "mvar", targets: ["MVARCommand"]),
     // Nobody links it: `Torch` opens it at run time, so that `mvar --help` does not wait for libtorch.
     .library(name: "TorchShim", type: .dynamic, targets: ["TorchShim"]),

@@ -154,7 +154,7 @@ extension CommandTests {
         (["--mask", "narrow.png"], 1, ["narrow.png has 32 × 64", "in.png 64 × 64"]),
         (["--mask", "black.png"], 1, ["black.png is all black", "white"]),
         (["--mask", "white.png", "--invert"], 1, ["white.png is all white"]),
-          (["--mask", "white.png", "--class", "7"], 1, ["0...4"]),
+        (["--mask", "white.png", "--class", "7"], 1, ["0...4"]),
         (["--mask", "white.png", "--class", "1,2"], 2, ["1,2", "2 classes"]),
         (["--mask", "white.png", "--threshold", "1.5"], 2, ["threshold is 1.5"]),
         (["--mask", "white.png", "--feather", "-1"], 2, ["feather is -1"]),
@@ -162,7 +162,7 @@ extension CommandTests {
         (["--mask", "white.png", "--count", "0"], 2, ["count is 0"]),
         (["--mask", "white.png", "--count", "2"], 2, ["out.png", "2 pictures"]),
         (["--mask", "white.png", "--out", "in.png"], 2, ["in.png", "--out"]),
-            ([], 2, ["--mask"]),
+        ([], 2, ["--mask"]),
       ] as [([String], Int32, [String])]) func masksAndFlags(
         _ rest: [String], _ status: Int32, _ parts: [String]
       ) throws
@@ -173,7 +173,8 @@ extension CommandTests {
 
     @Test(
       arguments: [
-        ("0,0,65,64", 1, ["in.png", "0,0,65,64", "64 × 64"]),   ("1,1,3,3", 1, ["no token", "threshold"]),
+        ("0,0,65,64", 1, ["in.png", "0,0,65,64", "64 × 64"]),
+        ("1,1,3,3", 1, ["no token", "threshold"]),
         ("1,2,3", 2, ["left,top,right,bottom"]), ("a,b,c,d", 2, ["left,top,right,bottom"]),
       ] as [(String, Int32, [String])]) func boxes(
         _ box: String, _ status: Int32, _ parts: [String]
