@@ -27,6 +27,7 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "MVAR", targets: ["MVAR"]),
+    .library(name: "ModelHub", targets: ["ModelHub"]),
     .library(name: "MVARServer", targets: ["MVARServer"]),
     .executable(name: "mvar", targets: ["MVARCommand"]),
     // Nobody links it: `Torch` opens it at run time, so that `mvar --help` does not wait for libtorch.

@@ -89,7 +89,9 @@ struct BenchReport: Encodable {
       "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
     }
     return
-      (["\(how); libtorch \(torch); \(place)"] + rows + ["by scale     \(scales) ms a batch", memory] + (device.map { [$0] } ?? [])
+      (["\(how); libtorch \(torch); \(place)"] + rows + [
+        "by scale     \(scales) ms a batch", memory,
+      ] + (device.map { [$0] } ?? [])
       + partRows)
       .joined(separator: "\n")
   }

@@ -179,7 +179,7 @@ import Testing
   @Test func cancellingKeepsWhatHasCome() async throws {
     let pulling = try Pulling(storage: { request, number in
       var reply = LocalHub.content(Pulling.bytes, of: request)
-      if number == 0 { reply.pause = (90_000, 5) }
+      if number == 0 { reply.pause = (90_000, 60) }
       return reply
     })
     let task = Task { try await pulling.pull() }

@@ -4,14 +4,15 @@
 public enum MaskEdges: Sendable, Hashable {
   /// A token is drawn if at least this share of its area is covered (and any of it), else it is given.
   ///
-  /// With 0.5, VAR's own rule, a small region leaves the coarse scales to the picture; with 0, every
-  /// token that the region touches is drawn.
+  /// With 0.5, as VAR has it, a small region leaves the coarse scales to the picture; with 0, every
+  /// token that the region touches is drawn. (VAR's notebook reads the mask at the tokens' centres, and
+  /// always gives the first scale; here areas decide about all, so that a full mask draws everything.)
   case hard(threshold: Double)
   /// The codes of the drawn and the given token are mixed in proportion to the share, so that the
   /// region's edge is as wide as a token at every scale.
   case soft
 
-  /// VAR's rule.
+  /// A token is drawn where at least half of it is covered.
   public static let half = MaskEdges.hard(threshold: 0.5)
 
   /// - Throws: ``MVARError`` for a threshold that is no share.

@@ -85,7 +85,8 @@ struct FusedBlock {
         x, adding: output, table: table,
         columns: (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C))
     }
-    func output(_ index: Int, _ y: PartialSums, squares: Tensor? = nil, inner: Int = 1) -> SublayerOutput
+    func output(_ index: Int, _ y: PartialSums, squares: Tensor? = nil, inner: Int = 1)
+      -> SublayerOutput
     {
       SublayerOutput(
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)

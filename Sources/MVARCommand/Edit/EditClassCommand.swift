@@ -6,7 +6,8 @@ struct EditClassCommand: AsyncParsableCommand {
     commandName: "class",
     abstract: "Puts another class into a box.",
     discussion: """
-        mvar edit class --model d16.pth --image in.png --box 40,40,200,220 --class tabby --out out.png
+        mvar edit class --model m-var-d16 --image in.png --box 40,40,200,220 \\
+          --class tabby --out out.png
 
       The box is left,top,right,bottom in the picture's pixels, counted from its upper left corner; \
       right and bottom are the first pixels outside.

@@ -8,11 +8,15 @@ struct EditCommand: ParsableCommand {
       No model was trained for it: the picture becomes tokens, and at every scale those outside the \
       region are kept while those inside are drawn, so that the new fits the old.
 
-        mvar edit inpaint --model d16.pth --image in.png --mask mask.png --class 207 --out out.png
-        mvar edit outpaint --model d16.pth --image in.png --left 64 --right 64 --out out.png
-        mvar edit class --model d16.pth --image in.png --box 40,40,200,220 --class tabby --out out.png
-        mvar edit vary --model d16.pth --image in.png --strength 0.4 --count 4 --out variations
-        mvar edit interpolate --model d16.pth --class 207 --from 1 --to 2 --steps 8 --out between
+        mvar edit inpaint --model m-var-d16 --image in.png --mask mask.png \\
+          --class 207 --out out.png
+        mvar edit outpaint --model m-var-d16 --image in.png --left 64 --right 64 \\
+          --out out.png
+        mvar edit class --model m-var-d16 --image in.png --box 40,40,200,220 \\
+          --class tabby --out out.png
+        mvar edit vary --model m-var-d16 --image in.png --strength 0.4 --out v.png
+        mvar edit interpolate --model m-var-d16 --class 207 --from 1 --to 2 \\
+          --steps 8 --out between
 
       What is kept comes back as the tokenizer reconstructs it; --keep-pixels puts the original's own \
       pixels back. Seeds, settings and batches work as in `mvar sample`.

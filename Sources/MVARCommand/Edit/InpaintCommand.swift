@@ -9,8 +9,10 @@ struct InpaintCommand: AsyncParsableCommand {
     discussion: """
       The mask is a picture of the same size: white is drawn anew, black stays, grey counts in part.
 
-        mvar edit inpaint --model d16.pth --image in.png --mask mask.png --class 207 --out out.png
-        mvar edit inpaint --model d16.pth --image in.png --mask mask.png --count 4 --out results
+        mvar edit inpaint --model m-var-d16 --image in.png --mask mask.png \\
+          --class 207 --out out.png
+        mvar edit inpaint --model m-var-d16 --image in.png --mask mask.png \\
+          --count 4 --out results
 
       Without --class the model draws what fits, as well as it can tell. A small region leaves the \
       coarse scales to the picture, and so much of what was there; a lower --threshold frees them.

@@ -6,8 +6,8 @@ struct InterpolateCommand: AsyncParsableCommand {
     commandName: "interpolate",
     abstract: "Goes from one seed's picture to another's.",
     discussion: """
-        mvar edit interpolate --model d16.pth --class 207 --from 1 --to 2 --steps 8 --out between
-        mvar edit interpolate --model d16.pth --class 207 --from 1 --to 2 --steps 8 --out b --grid
+        mvar edit interpolate --model m-var-d16 --class 207 --from 1 --to 2 \\
+          --steps 8 --out between --grid
 
       Tokens cannot be halved, but the random numbers that draw them can be turned into each other on a \
       circle, on which they stay as random as a seed's own. So every picture on the way is one that the \

@@ -6,8 +6,10 @@ struct OutpaintCommand: AsyncParsableCommand {
     commandName: "outpaint",
     abstract: "Draws what lies beyond a picture's edges.",
     discussion: """
-        mvar edit outpaint --model d16.pth --image in.png --left 64 --right 64 --out out.png
-        mvar edit outpaint --model d16.pth --image in.png --top 128 --keep-pixels --out out.png
+        mvar edit outpaint --model m-var-d16 --image in.png --left 64 --right 64 \\
+          --out out.png
+        mvar edit outpaint --model m-var-d16 --image in.png --top 128 \\
+          --keep-pixels --out out.png
 
       A model draws one size, such as 256 × 256. The picture with its margins is resized to fit into \
       it, and so is the result; --keep-pixels brings it back to the size of the picture with its \

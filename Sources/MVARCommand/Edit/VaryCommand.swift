@@ -8,8 +8,10 @@ struct VaryCommand: AsyncParsableCommand {
     discussion: """
       Keeps the coarse scales of the picture, which hold its composition, and draws the fine ones.
 
-        mvar edit vary --model d16.pth --image in.png --strength 0.4 --count 4 --out variations
-        mvar edit vary --model d16.pth --image in.png --keep-scales 3 --class 207 --out other.png
+        mvar edit vary --model m-var-d16 --image in.png --strength 0.4 --count 4 \\
+          --out variations
+        mvar edit vary --model m-var-d16 --image in.png --keep-scales 3 \\
+          --class 207 --out other.png
       """)
 
   @OptionGroup(title: "Checkpoints") var checkpoints: CheckpointFlags

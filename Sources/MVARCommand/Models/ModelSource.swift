@@ -97,6 +97,13 @@ extension ModelHub {
     if let path = CheckpointChoice(among: here.map(\.file.path)).model {
       return try HubFile(name.repository, path, revision: name.revision)
     }
+    return try await listedCheckpoints(name).model
+  }
+
+  /// The one model of a repository as the hub lists it now, and a tokenizer beside it.
+  ///
+  /// - Throws: ``CommandError`` where there are several models or none.
+  func listedCheckpoints(_ name: HubName) async throws -> (model: HubFile, tokenizer: HubFile?) {
     let listed = try await files(of: name.repository, revision: name.revision)
     let choice = CheckpointChoice(among: listed.map(\.path))
     guard let path = choice.model ?? (choice.models.isEmpty ? choice.tokenizer : nil) else {
@@ -106,6 +113,10 @@ extension ModelHub {
           : "\(name.repository) has \(choice.models.count) models (\(choice.models.prefix(8).joined(separator: ", "))); "
             + "name one, such as \(name.repository)/\(choice.models[0])")
     }
-    return try HubFile(name.repository, path, revision: name.revision)
+    func file(_ path: String) throws -> HubFile {
+      try HubFile(name.repository, path, revision: name.revision)
+    }
+    let beside = choice.tokenizer.flatMap { $0 == path ? nil : $0 }
+    return (try file(path), try beside.map(file))
   }
 }

@@ -60,14 +60,8 @@ struct PullCommand: AsyncParsableCommand {
     }
     let name = try HubName(parsing: text)
     if let file = name.file { return [file] }
-    let listed = try await hub.files(of: name.repository, revision: name.revision)
-    let choice = CheckpointChoice(among: listed.map(\.path))
-    let model = try await hub.checkpoint(name)
-    let beside = tokenizer ? [choice.tokenizer].compactMap { $0 } : []
-    return [model]
-      + (try beside.filter { $0 != model.path }.map {
-        try HubFile(name.repository, $0, revision: name.revision)
-      })
+    let listed = try await hub.listedCheckpoints(name)
+    return [listed.model] + (tokenizer ? [listed.tokenizer].compactMap { $0 } : [])
   }
 }
 

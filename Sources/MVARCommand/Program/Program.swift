@@ -9,6 +9,7 @@ struct RootCommand: AsyncParsableCommand {
       Published checkpoints are read as they are: .pth, .safetensors, or the index of a sharded \
       one. Whatever a model needs to know about itself is read off its tensors.
 
+        mvar pull m-var-d16
         mvar info d16.pth
         mvar sample --model d16.pth --tokenizer vae_ch160v4096z32.pth \\
           --class 207,macaw,88-92 --count 4 --out pictures/
