@@ -13,7 +13,8 @@ struct ServeCommand: AsyncParsableCommand {
       coarse to fine. Programs use an API in the shape of the widely used images API:
 
         mvar serve --model d16.pth --tokenizer vae_ch160v4096z32.pth --port 8080
-        curl http://127.0.0.1:8080/v1/images/generations -H 'Content-Type: application/json' \\
+        curl http://127.0.0.1:8080/v1/images/generations \\
+          -H 'Content-Type: application/json' \\
           -d '{"class": "golden retriever", "n": 2, "seed": 7}'
 
       /openapi.json describes the API, /metrics is for Prometheus, /healthz and /readyz are for \
