@@ -7,7 +7,7 @@ DTYPES ?= float32
 SWIFT_BUILD = swift build -c release
 CODE = Package.swift Snippets Sources Tests
 
-.PHONY: setup networks build test lint format bench demo install docs clean
+.PHONY: setup networks build test test-page lint format bench demo install docs clean
 
 setup:
 	@DEVICE="$(DEVICE)" LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" Scripts/setup.sh
@@ -21,6 +21,11 @@ build: setup
 
 test: setup
 	swift test
+
+# Needs Chromium with its driver, and selenium and axe-selenium-python from PyPI.
+test-page: setup
+	swift build --product mvar
+	$(PYTHON) Scripts/test-page.py "$$(swift build --show-bin-path)/mvar"
 
 lint:
 	swift format lint --strict --recursive $(CODE)

@@ -30,13 +30,21 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "MVAR", targets: ["MVAR"]),
+    .library(name: "ModelHub", targets: ["ModelHub"]),
+    .library(name: "MVARServer", targets: ["MVARServer"]),
     .executable(name: "mvar", targets: ["MVARCommand"]),
     // Nobody links it: `Torch` opens it at run time, so that `mvar --help` does not wait for libtorch.
     .library(name: "TorchShim", type: .dynamic, targets: ["TorchShim"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.92.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.30.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.0.0"),
   ],
   targets: [
     .target(
@@ -77,6 +85,7 @@ let package = Package(
     .systemLibrary(
       name: "CArchive", pkgConfig: "libarchive",
       providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
+    .target(name: "Digests", dependencies: ["CDigest"]),
     .target(
       name: "Pictures",
       dependencies: ["CPicturesPNG", "CPicturesJPEG", "CPicturesWebP", "CPicturesEXIF"]),
@@ -84,7 +93,31 @@ let package = Package(
       name: "MVAR",
       dependencies: [
         "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
-        "CDigest",
+        "Digests",
+      ]),
+    .target(
+      name: "ModelHub",
+      dependencies: [
+        "Digests", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOFoundationCompat", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
+    .target(
+      name: "MVARServer",
+      dependencies: [
+        "MVAR", "Torch", "Pictures", "ClassNames", "CDigest",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      resources: [
+        .embedInCode("Page/page.html"), .embedInCode("Page/page.css"),
+        .embedInCode("Page/page.js"), .embedInCode("API/openapi.json"),
       ]),
     .target(
       name: "MVARTraining",
@@ -102,8 +135,10 @@ let package = Package(
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "MVARTraining", "MVAREvaluation", "FeatureNetworks", "Pictures", "ClassNames", "Torch",
+        "MVAR", "MVARServer", "MVARTraining", "MVAREvaluation", "FeatureNetworks", "ModelHub", "Pictures",
+        "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
@@ -116,7 +151,7 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: [
         "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
-        "FeatureNetworks",
+        "FeatureNetworks", "ModelHubTestSupport",
       ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
@@ -128,6 +163,16 @@ let package = Package(
     .testTarget(
       name: "MVAREvaluationTests",
       dependencies: ["MVAREvaluation", "FeatureNetworks", "TorchTestSupport", "Pictures"]),
+    .target(
+      name: "ModelHubTestSupport", dependencies: ["Digests"], path: "Tests/ModelHubTestSupport"),
+    .testTarget(
+      name: "ModelHubTests", dependencies: ["ModelHub", "ModelHubTestSupport", "Digests"]),
+    .testTarget(
+      name: "MVARServerTests",
+      dependencies: [
+        "MVARServer", "MVAR", "Pictures", "ClassNames", "TorchTestSupport",
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+      ]),
     .testTarget(name: "CheckpointFormatsTests", dependencies: ["CheckpointFormats"]),
     .testTarget(name: "ClassNamesTests", dependencies: ["ClassNames"]),
     .testTarget(name: "PicturesTests", dependencies: ["Pictures"]),

@@ -25,7 +25,7 @@ public struct RGB: Sendable, Hashable {
 /// A picture in memory: red, green and blue, one byte each.
 ///
 /// `pixels` holds `height` rows of `width` pixels of three bytes, top row first: [H, W, 3].
-public struct Picture: Sendable, Equatable {
+public struct Picture: Sendable, Hashable {
   /// Pixels in a row, at least 1.
   public let width: Int
   /// Rows, at least 1.

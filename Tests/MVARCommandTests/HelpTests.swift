@@ -10,7 +10,7 @@ extension CommandTests {
       let run = try Mvar.run(["--help"], in: folder).expectSuccess()
       for command in [
         "info", "sample", "reconstruct", "tokenize", "detokenize", "convert", "bench",
-        "evaluate",
+        "edit", "models", "pull", "train", "plot", "evaluate", "serve",
       ] {
         #expect(run.output.contains("\n  \(command) "))
         let help = try Mvar.run([command, "--help"], in: folder).expectSuccess()

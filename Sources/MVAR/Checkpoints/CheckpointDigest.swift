@@ -1,5 +1,5 @@
-import CDigest
 import CheckpointFormats
+import Digests
 
 extension Checkpoint {
   /// SHA-256 of the file, in hexadecimal; of several shards, of their bytes in the order of their
@@ -9,7 +9,7 @@ extension Checkpoint {
   public static func digest(_ path: String) throws -> String {
     let isIndex = try CheckpointFormat(ofFile: path) == .safetensorsIndex
     let files = isIndex ? try SafetensorsIndex(path).shards : [path]
-    let hash = SHA256()
+    let hash = MessageDigest(.sha256)
     for file in files {
       let mapping = try MappedFile(file)
       let step = 16 << 20
@@ -20,27 +20,5 @@ extension Checkpoint {
       }
     }
     return hash.hexadecimal()
-  }
-}
-
-/// SHA-256 by OpenSSL, piece by piece.
-private final class SHA256 {
-  private let context = EVP_MD_CTX_new()
-
-  init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
-
-  deinit { EVP_MD_CTX_free(context) }
-
-  func update(_ bytes: UnsafeRawBufferPointer) {
-    EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
-  }
-
-  func hexadecimal() -> String {
-    var digest = [UInt8](repeating: 0, count: 32)
-    EVP_DigestFinal_ex(context, &digest, nil)
-    return digest.map { byte in
-      let text = String(byte, radix: 16)
-      return byte < 16 ? "0" + text : text
-    }.joined()
   }
 }

@@ -51,7 +51,9 @@ public struct CheckpointSummary: Sendable, Codable, Equatable {
     tensors = checkpoint.tensors.count
     let files = Set(checkpoint.tensors.map(\.storage.file))
     bytes = files.reduce(0) { sum, file in
-      sum + ((try? FileManager.default.attributesOfItem(atPath: file)[.size] as? Int) ?? 0)
+      // The file itself, where its name is a link, as in a cache of models.
+      let path = URL(filePath: file).resolvingSymlinksInPath().path
+      return sum + ((try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0)
     }
     parts = try Checkpoint.Role.allCases.filter { checkpoint.parts[$0] != nil }
       .map { try Self.part($0, checkpoint) }

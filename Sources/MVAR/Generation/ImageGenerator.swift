@@ -21,21 +21,28 @@ public actor ImageGenerator {
   public nonisolated let device: Device
 
   // Only touched on the executor's thread.
-  private let transformer: Transformer
-  private let tokenizer: Tokenizer
+  let transformer: Transformer
+  let tokenizer: Tokenizer
+  /// Nil unless editing was asked for.
+  let encoder: Tokenizer?
   private let fused: FusedModel?
 
   /// Loads both checkpoints.
   ///
+  /// - Parameter edits: Whether pictures will be edited, which takes the tokenizer's encoder too.
   /// - Throws: ``MVARError``, `CheckpointFormatError` or `TorchError` for files that cannot be read,
   ///   are not what they are named as, or do not belong together, and for a device that is not there.
-  public init(model: String, tokenizer: String, options: ComputeOptions = .init()) async throws {
+  public init(
+    model: String, tokenizer: String, options: ComputeOptions = .init(), edits: Bool = false
+  ) async throws {
     let executor = TensorExecutor(name: "ImageGenerator")
     let loader = ModelLoader(executor: executor)
-    let loaded = try await loader.load(model: model, tokenizer: tokenizer, options: options)
+    let loaded = try await loader.load(
+      model: model, tokenizer: tokenizer, options: options, encodes: edits)
     self.executor = executor
     transformer = loaded.transformer
     self.tokenizer = loaded.tokenizer
+    encoder = loaded.encoder
     fused = loaded.fused
     configuration = loaded.transformer.configuration
     tokenizerConfiguration = loaded.tokenizer.configuration
@@ -76,12 +83,20 @@ public actor ImageGenerator {
     _ requests: [ImageRequest], settings: SamplingSettings = .init(), previews: Bool = false,
     traceFile: String? = nil
   ) -> AsyncThrowingStream<GeneratedScale, any Error> {
+    reported {
+      try await self.run(
+        requests, settings: settings, previews: previews, traceFile: traceFile, report: $0)
+    }
+  }
+
+  /// What some work reports, scale by scale; leaving the loop cancels it.
+  nonisolated func reported(
+    _ work: @escaping @Sendable (@Sendable (GeneratedScale) -> Void) async throws -> Void
+  ) -> AsyncThrowingStream<GeneratedScale, any Error> {
     AsyncThrowingStream { continuation in
       let task = Task {
         do {
-          try await run(
-            requests, settings: settings, previews: previews, traceFile: traceFile
-          ) { continuation.yield($0) }
+          try await work { continuation.yield($0) }
           continuation.finish()
         } catch {
           continuation.finish(throwing: error)
@@ -95,18 +110,26 @@ public actor ImageGenerator {
     _ requests: [ImageRequest], settings: SamplingSettings, previews: Bool, traceFile: String?,
     report: @Sendable (GeneratedScale) -> Void
   ) async throws {
-    try validate(requests, settings)
+    for settings in [settings] + requests.compactMap(\.settings) { try settings.validate() }
+    try validate(classes: requests.map(\.label))
     guard !requests.isEmpty else { return }
-    var (drawing, trace) = try computing {
-      (
-        try ScaleDrawing(
-          transformer: transformer, tokenizer: tokenizer, fused: fused,
-          labels: requests.map(\.label), seeds: requests.map(\.seed),
-          settings: requests.map { $0.settings ?? settings }, device: device,
-          keepsLogits: traceFile != nil),
-        traceFile == nil ? nil : SamplingTrace()
-      )
+    let drawing = try computing {
+      try ScaleDrawing(
+        transformer: transformer, tokenizer: tokenizer, fused: fused,
+        labels: requests.map(\.label), seeds: requests.map(\.seed),
+        settings: requests.map { $0.settings ?? settings }, device: device,
+        keepsLogits: traceFile != nil)
     }
+    try await draw(drawing, previews: previews, traceFile: traceFile, report: report)
+  }
+
+  /// Draws all scales of a batch; other tasks get their turns between them.
+  func draw(
+    _ drawing: ScaleDrawing, previews: Bool, traceFile: String? = nil,
+    report: @Sendable (GeneratedScale) -> Void
+  ) async throws {
+    var drawing = drawing
+    var trace = try computing { traceFile == nil ? nil : SamplingTrace() }
     let count = configuration.schedule.count
     for index in 0..<count {
       let pictures: [Picture]? = try computing {
@@ -131,17 +154,15 @@ public actor ImageGenerator {
     try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
   }
 
-  private func computing<R>(_ body: () throws -> R) throws -> R {
+  func computing<R>(_ body: () throws -> R) throws -> R {
     try withInferenceMode { try withTorchErrors(body) }
   }
 
-  private func validate(_ requests: [ImageRequest], _ settings: SamplingSettings) throws(MVARError)
-  {
-    for settings in [settings] + requests.compactMap(\.settings) { try settings.validate() }
+  nonisolated func validate(classes labels: [Int]) throws(MVARError) {
     let classes = configuration.classes
-    for request in requests where !(0..<classes).contains(request.label) {
+    for label in labels where !(0..<classes).contains(label) {
       throw MVARError.invalidValue(
-        "class", "\(request.label)", mend: "this model has classes 0...\(classes - 1)")
+        "class", "\(label)", mend: "this model has classes 0...\(classes - 1)")
     }
   }
 }

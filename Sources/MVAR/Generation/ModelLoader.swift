@@ -10,15 +10,22 @@ actor ModelLoader {
 
   struct Loaded {
     let transformer: Transformer
-    /// Without its encoder.
+    /// Perhaps without its encoder.
     let tokenizer: Tokenizer
+    /// With its encoder, in float32, where it was asked for.
+    let encoder: Tokenizer?
     /// Nil where the readable path does everything.
     let fused: FusedModel?
     let options: ComputeOptions.Resolved
   }
 
   /// The weights of two files, which may be one.
-  func load(model: String, tokenizer: String, options: ComputeOptions) throws -> sending Loaded {
+  ///
+  /// - Parameter encodes: Whether pictures are to become tokens. Only float32 gives exact ones, so that
+  ///   a model in 16 bits gets a second tokenizer.
+  func load(
+    model: String, tokenizer: String, options: ComputeOptions, encodes: Bool = false
+  ) throws -> sending Loaded {
     let options = try options.resolve()
     Device.setThreadCount(options.threads)
     let modelFile = try Checkpoint(model)
@@ -26,10 +33,14 @@ actor ModelLoader {
     try Self.checkFit(modelFile, tokenizerFile)
     let transformer = try Transformer.load(
       modelFile, dtype: options.dtype, device: options.device)
+    let isExact = options.dtype == .float32
     let tokenizer = try Tokenizer.load(
-      tokenizerFile, dtype: options.dtype, device: options.device, encodes: false)
+      tokenizerFile, dtype: options.dtype, device: options.device, encodes: encodes && isExact)
+    let encoder =
+      !encodes
+      ? nil : isExact ? tokenizer : try Tokenizer.load(tokenizerFile, device: options.device)
     return try withInferenceMode {
-      try withTorchErrors { Self.loaded(transformer, tokenizer, options) }
+      try withTorchErrors { Self.loaded(transformer, tokenizer, encoder, options) }
     }
   }
 
@@ -46,16 +57,17 @@ actor ModelLoader {
         let transformer = try Transformer(parameters, configuration: configuration)
         let tokenizer = Tokenizer(parameters / "tokenizer", encodes: false)
         try parameters.finish()
-        return Self.loaded(transformer, tokenizer, options)
+        return Self.loaded(transformer, tokenizer, nil, options)
       }
     }
   }
 
   private static func loaded(
-    _ transformer: Transformer, _ tokenizer: Tokenizer, _ options: ComputeOptions.Resolved
+    _ transformer: Transformer, _ tokenizer: Tokenizer, _ encoder: Tokenizer?,
+    _ options: ComputeOptions.Resolved
   ) -> Loaded {
     Loaded(
-      transformer: transformer, tokenizer: tokenizer,
+      transformer: transformer, tokenizer: tokenizer, encoder: encoder,
       fused: options.fused
         ? FusedModel(transformer, tokenizer, float8: options.float8) : nil,
       options: options)

@@ -21,6 +21,7 @@ public struct Sampler: Sequence, IteratorProtocol {
   /// Neighbours that are drawn alike, and how.
   private let groups: [(images: Range<Int>, settings: SamplingSettings)]
   private let draw: TokenDraw
+  private let given: GivenTokens?
   private let condition: Transformer.Condition
   private var state: Transformer.State
   private var fHat: Tensor?
@@ -34,12 +35,26 @@ public struct Sampler: Sequence, IteratorProtocol {
     transformer: Transformer, tokenizer: Tokenizer, labels: [Int], seeds: [UInt64],
     settings: [SamplingSettings], device: Device = .cpu
   ) {
-    precondition(labels.count == seeds.count && labels.count == settings.count && !labels.isEmpty)
+    self.init(
+      transformer: transformer, tokenizer: tokenizer, labels: labels,
+      noise: seeds.map(DrawingNoise.seed), settings: settings, device: device)
+  }
+
+  /// - Parameters:
+  ///   - labels: One class an image; ``Transformer/unconditionalLabel`` for none.
+  ///   - noise: Where each image's random numbers come from.
+  ///   - given: Tokens that are not drawn; nil to draw them all.
+  init(
+    transformer: Transformer, tokenizer: Tokenizer, labels: [Int], noise: [DrawingNoise],
+    given: GivenTokens? = nil, settings: [SamplingSettings], device: Device = .cpu
+  ) {
+    precondition(labels.count == noise.count && labels.count == settings.count && !labels.isEmpty)
+    self.given = given
     self.transformer = transformer
     groups = Self.groups(settings)
     quantizer = tokenizer.quantizer
     batch = labels.count
-    draw = TokenDraw(seeds: seeds, device: device)
+    draw = TokenDraw(noise: noise, device: device)
     let unconditional = Array(repeating: transformer.unconditionalLabel, count: batch)
     condition = transformer.condition(.of(labels + unconditional, device: device))
     state = transformer.initialState()
@@ -56,11 +71,14 @@ public struct Sampler: Sequence, IteratorProtocol {
       LogitFilter(topK: settings.topK, topP: settings.topP)(
         guided(logits, images, settings.guidance * progress(k)))
     }
-    let tokens = draw.tokens(allowed, scale: k)
-    let codes = inGroups { images, settings in
+    var tokens = draw.tokens(allowed, scale: k)
+    var codes = inGroups { images, settings in
       settings.smooth
         ? mixed(allowed.slice(0, images), images, k)
         : quantizer.codebook.embedding(tokens.slice(0, images))
+    }
+    if let given {
+      (tokens, codes) = given.mixed(tokens, codes, scale: k, codebook: quantizer.codebook)
     }
     let added = quantizer.contribution(of: codes, scale: k, schedule)
     let sum = fHat.map { $0 + added } ?? added

@@ -28,6 +28,17 @@ enum ScaleDrawing {
     }
   }
 
+  /// With random numbers that are no seed's own, or with tokens given: readably, wherever it is.
+  init(
+    transformer: Transformer, tokenizer: Tokenizer, labels: [Int], noise: [DrawingNoise],
+    given: GivenTokens? = nil, settings: [SamplingSettings], device: Device
+  ) {
+    self = .readable(
+      Sampler(
+        transformer: transformer, tokenizer: tokenizer, labels: labels, noise: noise, given: given,
+        settings: settings, device: device))
+  }
+
   mutating func next() throws -> Scale? {
     switch self {
     case .fused(let sampler):

@@ -4,12 +4,16 @@ import Torch
 /// Draws tokens with one stream of random numbers an image, so that an image depends on its own
 /// seed alone.
 struct TokenDraw {
-  private let streams: [PhiloxStream]
+  private let streams: [DrawingNoise]
   private let device: Device
 
-  init(seeds: [UInt64], device: Device) {
-    streams = seeds.map(PhiloxStream.init(seed:))
+  init(noise: [DrawingNoise], device: Device) {
+    streams = noise
     self.device = device
+  }
+
+  init(seeds: [UInt64], device: Device) {
+    self.init(noise: seeds.map(DrawingNoise.seed), device: device)
   }
 
   /// The random numbers that draw the tokens of a scale.

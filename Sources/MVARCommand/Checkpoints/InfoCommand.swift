@@ -12,7 +12,8 @@ struct InfoCommand: AsyncParsableCommand {
         mvar info --json d16.safetensors
       """)
 
-  @Argument(help: "Checkpoints: .pth, .safetensors or .safetensors.index.json.")
+  @Argument(
+    help: "Checkpoints: .pth, .safetensors or .safetensors.index.json, or names of models.")
   var files: [String]
 
   @Flag(help: "Write an array of records instead of tables.")
@@ -21,8 +22,9 @@ struct InfoCommand: AsyncParsableCommand {
   func run() async throws {
     // Nothing is computed, so libtorch's CUDA half can stay closed.
     try ComputeOptions(place: .cpu).prepare()
-    let summaries = try files.map { try CheckpointSummary(Checkpoint($0)) }
     let console = Console(isQuiet: false)
+    let found = try await ModelSource(console: console, isConsenting: false).find(files)
+    let summaries = try found.map { try CheckpointSummary(Checkpoint($0.path)) }
     try console.record(
       json
         ? try Record.text(summaries)

@@ -9,6 +9,7 @@ struct RootCommand: AsyncParsableCommand {
       Published checkpoints are read as they are: .pth, .safetensors, or the index of a sharded \
       one. Whatever a model needs to know about itself is read off its tensors.
 
+        mvar pull m-var-d16
         mvar info d16.pth
         mvar sample --model d16.pth --tokenizer vae_ch160v4096z32.pth \\
           --class 207,macaw,88-92 --count 4 --out pictures/
@@ -19,8 +20,9 @@ struct RootCommand: AsyncParsableCommand {
     version: "mvar \(version)",
     subcommands: [
       InfoCommand.self, SampleCommand.self, ReconstructCommand.self, TokenizeCommand.self,
-      DetokenizeCommand.self, ConvertCommand.self, BenchCommand.self, TrainCommand.self,
-      PlotCommand.self, EvaluateCommand.self,
+      DetokenizeCommand.self, ConvertCommand.self, EditCommand.self, ModelsCommand.self,
+      PullCommand.self, TrainCommand.self, PlotCommand.self, EvaluateCommand.self,
+      ServeCommand.self, BenchCommand.self,
     ])
 }
 

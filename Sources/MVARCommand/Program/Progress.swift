@@ -35,7 +35,7 @@ struct Progress {
     let filled = Int(fraction * Double(width))
     let bar =
       String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
-    let rest = elapsed / max(fraction, 1e-6) - elapsed
+    let rest = max(elapsed / max(fraction, 1e-6) - elapsed, 0)
     return "\(bar) \(Int(fraction * 100)) % · \(label) · \(duration(rest)) left"
   }
 

@@ -31,6 +31,31 @@ struct ModelFiles {
     }
   }
 
+  /// Finds the files that names stand for, fetching them if they are not here.
+  ///
+  /// A model that is known by its name brings its tokenizer along.
+  ///
+  /// - Throws: As ``init(model:tokenizer:)``, and where a name stands for nothing or its file cannot be
+  ///   fetched.
+  static func find(model: String, tokenizer: String?, in source: ModelSource) async throws
+    -> ModelFiles
+  {
+    let known =
+      if case .known(let model) = try ModelName(model) { model.tokenizer?.name } else {
+        String?.none
+      }
+    let found = try await source.find([model] + [tokenizer ?? known].compactMap { $0 })
+    return try ModelFiles(
+      model: found[0].path, tokenizer: found.count > 1 ? found[1].path : nil)
+  }
+
+  /// The size of the pictures, in pixels.
+  func pictureSize() throws -> (width: Int, height: Int) {
+    let patch = try Checkpoint(tokenizer).tokenizerConfiguration().patchSize
+    let final = configuration.schedule.final
+    return (final.width * patch, final.height * patch)
+  }
+
   private static func neighbour(of model: String) throws -> String {
     let folder = Files.folder(of: model)
     let paths = tokenizerNames.map { folder == "." ? $0 : Files.join(folder, $0) }

@@ -13,10 +13,22 @@ struct PictureOrigin {
 
   /// What a picture's file says about itself; nothing in it depends on the rest of the run.
   func texts(_ job: SampleJob) -> PictureMetadata {
-    var texts: PictureMetadata = ["Software": "mvar \(version)", "Class": "\(job.label)"]
+    texts(label: job.label, name: job.name, seed: job.seed)
+  }
+
+  /// - Parameters:
+  ///   - label: Nil for no class in particular.
+  ///   - seed: Nil where there is none alone.
+  ///   - edit: What was done to a picture, if it was not made from nothing.
+  func texts(
+    label: Int?, name: String?, seed: UInt64?, edit: EditDescription? = nil
+  ) -> PictureMetadata {
+    var texts: PictureMetadata = ["Software": "mvar \(version)"]
     func add(_ key: String, _ value: String) { texts.entries.append(.init(key: key, value: value)) }
-    if let name = job.name { add("Class name", name) }
-    add("Seed", "\(job.seed)")
+    for (key, value) in edit?.texts ?? [] { add(key, value) }
+    if let label { add("Class", "\(label)") }
+    if let name { add("Class name", name) }
+    if let seed { add("Seed", "\(seed)") }
     add("Guidance", "\(settings.guidance)")
     add("Top-k", "\(settings.topK)")
     add("Top-p", "\(settings.topP)")

@@ -38,7 +38,8 @@ struct SampleCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
-    let files = try ModelFiles(model: checkpoints.model, tokenizer: checkpoints.tokenizer)
+    let console = Console(isQuiet: output.quiet, outputIsRecord: output.json == "-")
+    let files = try await checkpoints.files(console)
     let jobs = try selection.jobs(classes: files.configuration.classes)
     if let batch, output.trace != nil, batch < jobs.count {
       throw UsageError(
@@ -73,13 +74,27 @@ struct SampleCommand: AsyncParsableCommand {
 
 /// The files to generate with.
 struct CheckpointFlags: ParsableArguments {
-  @Option(help: "The model: .pth, .safetensors or .safetensors.index.json.")
+  @Option(
+    help: """
+      The model: a .pth, .safetensors or .safetensors.index.json file, a name that `mvar models` lists, \
+      such as m-var-d16, or owner/name[/file] of a repository.
+      """)
   var model: String
 
   @Option(
     help: """
-      The tokenizer. (default: the one in the model's file, or vae_ch160v4096z32.pth or \
-      tokenizer.pth beside it)
+      The tokenizer, likewise. (default: the one in the model's file, the one that a model known by \
+      name was trained with, or vae_ch160v4096z32.pth or tokenizer.pth beside it)
       """)
   var tokenizer: String?
+
+  @Flag(help: "Fetch what is named and not here without asking.")
+  var yes = false
+
+  /// - Throws: Where a name stands for nothing, or its file cannot be had.
+  func files(_ console: Console) async throws -> ModelFiles {
+    try await ModelFiles.find(
+      model: model, tokenizer: tokenizer,
+      in: ModelSource(console: console, isConsenting: yes))
+  }
 }

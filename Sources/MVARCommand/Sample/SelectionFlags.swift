@@ -73,7 +73,7 @@ struct SampleJob {
 
 extension ClassSelectionError {
   /// Whether the text is wrong for every model.
-  fileprivate var isAboutText: Bool {
+  var isAboutText: Bool {
     switch self {
     case .empty, .emptyItem, .malformedNumber, .reversedRange: true
     case .noClasses, .outOfRange, .randomCount, .tooMany, .namesUnknown, .unknownName, .ambiguous:

@@ -12,7 +12,7 @@ struct DetokenizeCommand: AsyncParsableCommand {
         mvar detokenize --tokenizer vae_ch160v4096z32.pth --tokens photo.safetensors --out back.png
       """)
 
-  @Option(help: "The tokenizer, or a checkpoint that holds one.")
+  @Option(help: "The tokenizer, or a checkpoint that holds one: a file or a name, as of a model.")
   var tokenizer: String
 
   @Option(help: "A .safetensors file with tokens.0 to tokens.K-1, each [B, n] int64.")
@@ -32,16 +32,18 @@ struct DetokenizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
+    let console = Console(isQuiet: compute.quiet)
+    let tokenizerFile = try await ModelSource(console: console, isConsenting: false)
+      .find(tokenizer).path
     let all = try PictureTokens(contentsOf: tokens, schedule: scales)
     let destination = try PictureDestination(
       output.out, stems: (0..<all.count).map(Self.stem), format: output.format,
       sources: [tokens])
     do {
-      let tokenizer = try await PictureTokenizer(self.tokenizer, options: compute.options)
+      let tokenizer = try await PictureTokenizer(tokenizerFile, options: compute.options)
       let writer = PictureWriter(
         tokenizer: tokenizer, destination: destination, showsScales: showScales,
-        texts: .decoded(by: self.tokenizer, all.schedule),
-        console: Console(isQuiet: compute.quiet))
+        texts: .decoded(by: tokenizerFile, all.schedule), console: console)
       try await writer.write { all[$0..<$0 + 1] }
     } catch {
       destination.removeIfEmpty()

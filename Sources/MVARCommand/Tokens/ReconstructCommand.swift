@@ -49,6 +49,7 @@ struct ReconstructCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
+    let files = try await files.found(Console(isQuiet: compute.quiet))
     let checkpoint = try Checkpoint(files.tokenizer)
     let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(

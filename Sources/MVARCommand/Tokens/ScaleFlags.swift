@@ -35,11 +35,20 @@ enum Scales {
 
 /// Which tokenizer, and for which sizes.
 struct TokenizerFlags: ParsableArguments {
-  @Option(help: "The tokenizer, or a checkpoint that holds one.")
+  @Option(help: "The tokenizer, or a checkpoint that holds one: a file or a name, as of a model.")
   var tokenizer: String
 
-  @Option(help: "A model whose sizes of scales to use.")
+  @Option(help: "A model whose sizes of scales to use: a file or a name.")
   var model: String?
+
+  /// The same with names replaced by the files that they stand for.
+  func found(_ console: Console) async throws -> TokenizerFlags {
+    let source = ModelSource(console: console, isConsenting: false)
+    let found = try await source.find([tokenizer] + [model].compactMap { $0 })
+    var flags = self
+    (flags.tokenizer, flags.model) = (found[0].path, found.count > 1 ? found[1].path : nil)
+    return flags
+  }
 }
 
 /// Where and how exactly a tokenizer computes.

@@ -33,6 +33,7 @@ struct TokenizeCommand: AsyncParsableCommand {
 
   func run() async throws {
     try compute.options.prepare()
+    let files = try await files.found(Console(isQuiet: compute.quiet))
     try Files.checkWritable(out)
     let checkpoint = try Checkpoint(files.tokenizer)
     let configuration = try checkpoint.tokenizerConfiguration()

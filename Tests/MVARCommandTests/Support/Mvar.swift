@@ -56,6 +56,9 @@ struct Mvar {
       processIdentifier = identifier
     }
 
+    /// What the program has written to its standard output by now.
+    func outputSoFar() throws -> String { try String(contentsOfFile: output, encoding: .utf8) }
+
     func finish() throws -> Mvar {
       var status: Int32 = 0
       while waitpid(processIdentifier, &status, 0) < 0, errno == EINTR {}

@@ -1,0 +1,245 @@
+import ClassNames
+import Foundation
+import HTTPTypes
+import Hummingbird
+import MVAR
+import NIOCore
+import Pictures
+
+/// Draws pictures for clients: waits for an order and answers with its pictures, or streams them as
+/// they appear.
+struct ImagesRoutes: Sendable {
+  let scheduler: PictureScheduler
+  let configuration: ServerConfiguration
+  let labels: ClassLabels
+  let bodies: RequestBodies
+  /// For pictures that wait to be edited.
+  let pictures: MemoryBudget
+  let results: ImageResults
+
+  private var facts: EngineFacts { scheduler.engine.facts }
+
+  /// `POST /v1/images/generations`
+  @Sendable func generate(_ request: Request, _ context: ServerContext) async throws -> Response {
+    guard request.mediaType == "application/json" else {
+      throw APIError.unsupported(request, "application/json")
+    }
+    let parameters = try await bodies.with(request, limit: Self.jsonLimit) { body in
+      var fields = try RequestFields(json: body)
+      try fields.check(known: ImageParameters.names, ignored: ImageParameters.ignored)
+      return try imageParameters(&fields)
+    }
+    let tasks = parameters.seeds.map { seed in
+      PictureTask.draw(
+        ImageRequest(label: parameters.label!, seed: seed, settings: parameters.settings))
+    }
+    let delivery = Delivery(
+      parameters: parameters, facts: facts, kind: "image_generation", size: facts.size,
+      software: configuration.software, results: results, base: Self.base(of: request))
+    return try await answer(tasks, delivery, context)
+  }
+
+  static let jsonLimit = 64 << 10
+
+  /// `POST /v1/images/edits`
+  @Sendable func edit(_ request: Request, _ context: ServerContext) async throws -> Response {
+    guard facts.edits else {
+      throw APIError(
+        status: .notFound, kind: .notFound, message: "this server was started without editing",
+        code: "edits_not_available")
+    }
+    let limits = PictureLimits(pixels: configuration.maxPixels, bytes: configuration.maxBody)
+    let (parameters, edit) = try await bodies.with(request, limit: configuration.maxBody) { body in
+      var fields = try Self.fields(request, body)
+      try fields.check(
+        known: ImageParameters.names.union(EditParameters.names), ignored: ImageParameters.ignored)
+      let parameters = try imageParameters(&fields, needsClass: false)
+      let edit = try EditParameters(&fields, facts, limits: limits, budget: pictures)
+      return (parameters, edit)
+    }
+    let tasks = parameters.seeds.map {
+      edit.task(label: parameters.label, seed: $0, settings: parameters.settings)
+    }
+    let delivery = Delivery(
+      parameters: parameters, facts: facts, kind: "image_edit", size: edit.size,
+      software: configuration.software, results: results, base: Self.base(of: request),
+      finish: edit.finished, preview: edit.preview)
+    return try await answer(tasks, delivery, context)
+  }
+
+  /// JSON, or a form.
+  private static func fields(_ request: Request, _ body: Data) throws -> RequestFields {
+    switch request.mediaType {
+    case "application/json": try RequestFields(json: body)
+    case "multipart/form-data":
+      try MultipartForm.fields(body, contentType: request.headers[.contentType] ?? "")
+    default: throw APIError.unsupported(request, "multipart/form-data or application/json")
+    }
+  }
+
+  private func imageParameters(_ fields: inout RequestFields, needsClass: Bool = true) throws
+    -> ImageParameters
+  {
+    try ImageParameters(
+      &fields, facts, labels, maxCount: configuration.maxCount, needsClass: needsClass)
+  }
+
+  private func answer(_ tasks: [PictureTask], _ delivery: Delivery, _ context: ServerContext)
+    async throws -> Response
+  {
+    let parameters = delivery.parameters
+    let order = Order(
+      client: .init(address: context.address, requester: parameters.user), tasks: tasks,
+      previews: parameters.streams && parameters.previews > 0, timeout: parameters.timeout)
+    let placed = try await scheduler.submit(order)
+    let presence = await context.presence()
+    guard parameters.streams else {
+      let data = try await reading(placed, presence) { events in
+        try await delivery.images(events)
+      }
+      return .json(delivery.answer(data))
+    }
+    return Response(
+      status: .ok, headers: [.contentType: "text/event-stream"],
+      body: ResponseBody { writer in
+        do {
+          try await self.reading(placed, presence) { events in
+            for try await event in events {
+              if let event = try delivery.event(event) { try await writer.write(event.buffer) }
+            }
+          }
+        } catch is CancellationError {
+          throw CancellationError()
+        } catch {
+          // The head is sent; what went wrong is the last event.
+          let failed = StreamedImage.Failed(error: APIError(error).body.error)
+          try await writer.write(ServerSentEvent(name: "error", value: failed).buffer)
+        }
+        try await writer.finish(nil)
+      })
+  }
+
+  /// Reads an order's events, and withdraws it if the client goes away or the reading fails.
+  private func reading<R>(
+    _ placed: PictureScheduler.PlacedOrder, _ presence: ClientPresence?,
+    _ read: (OrderEvents) async throws -> R
+  ) async throws -> R {
+    let watch = presence?.whenGone { [scheduler] in Task { await scheduler.withdraw(placed) } }
+    defer { presence?.forget(watch) }
+    do { return try await read(placed.events) } catch {
+      await scheduler.withdraw(placed)
+      throw error
+    }
+  }
+
+  /// Where the client reached this server.
+  private static func base(of request: Request) -> String {
+    "http://\(request.head.authority ?? "localhost")"
+  }
+
+  /// `GET /v1/images/results/{name}`
+  @Sendable func result(_ request: Request, _ context: ServerContext) async throws -> Response {
+    let name = context.parameters.get("name") ?? ""
+    guard let result = results[name] else {
+      throw APIError(
+        status: .notFound, kind: .notFound,
+        message: "there is no such picture, or no longer; results are kept for "
+          + "\(Int(configuration.resultLifetime.inSeconds)) s", code: "result_not_found")
+    }
+    return Response(
+      status: .ok, headers: [.contentType: result.type],
+      body: .init(byteBuffer: ByteBuffer(bytes: result.bytes)))
+  }
+}
+
+/// Turns what happens to an order into what its client is sent.
+struct Delivery: Sendable {
+  let parameters: ImageParameters
+  let facts: EngineFacts
+  /// `image_generation` or `image_edit`.
+  let kind: String
+  /// The finished pictures'.
+  let size: String
+  let software: String
+  let results: ImageResults
+  let base: String
+  /// What becomes of a finished picture, and of an unfinished one, before it is sent.
+  var finish: @Sendable (Picture) -> Picture = { $0 }
+  var preview: @Sendable (Picture) -> Picture = { $0 }
+
+  /// All pictures, once they are finished.
+  func images(_ events: OrderEvents) async throws -> [ImageData] {
+    var images: [Int: ImageData] = [:]
+    for try await event in events {
+      if case .finished(let index, let picture) = event {
+        images[index] = try image(index, picture)
+      }
+    }
+    return images.sorted { $0.key < $1.key }.map(\.value)
+  }
+
+  func answer(_ images: [ImageData]) -> ImagesAnswer {
+    ImagesAnswer(
+      created: now, model: facts.name, size: size, outputFormat: parameters.format.rawValue,
+      data: images)
+  }
+
+  /// What a client that watches is sent; nil for a preview that it does not want.
+  func event(_ event: OrderEvent) throws -> ServerSentEvent? {
+    switch event {
+    case .queued(let ahead, let estimate):
+      let name = "\(kind).queued"
+      return ServerSentEvent(
+        name: name,
+        value: StreamedImage.Queued(
+          type: name, ahead: ahead, estimatedSeconds: estimate?.inSeconds))
+    case .preview(let index, let scale, let scales, let picture):
+      guard parameters.shows(scale: scale, of: scales) else { return nil }
+      return try partial(index, scale, scales, picture)
+    case .finished(let index, let picture):
+      let name = "\(kind).completed"
+      return ServerSentEvent(
+        name: name,
+        value: StreamedImage.Completed(
+          type: name, index: index, image: try image(index, picture), size: size,
+          outputFormat: parameters.format.rawValue, createdAt: now))
+    }
+  }
+
+  private func partial(_ index: Int, _ scale: Int, _ scales: Int, _ picture: Picture) throws
+    -> ServerSentEvent
+  {
+    let name = "\(kind).partial_image"
+    let bytes = try preview(picture).encoded(as: .jpeg(quality: 80))
+    return ServerSentEvent(
+      name: name,
+      value: StreamedImage.Partial(
+        type: name, b64JSON: Data(bytes).base64EncodedString(), partialImageIndex: scale,
+        index: index, scale: scale, scales: scales, seed: parameters.seeds[index],
+        size: size, createdAt: now))
+  }
+
+  private func image(_ index: Int, _ picture: Picture) throws -> ImageData {
+    let texts = parameters.texts(index, facts, software: software)
+    let bytes = try parameters.file(finish(picture), texts)
+    var image = ImageData(
+      seed: parameters.seeds[index], label: parameters.label, className: parameters.className)
+    switch parameters.delivery {
+    case .base64: image.b64JSON = Data(bytes).base64EncodedString()
+    case .url:
+      image.url = base + ImageResults.folder + results.keep(bytes, format: parameters.format)
+    }
+    return image
+  }
+
+  private var now: Int { Int(Date.now.timeIntervalSince1970) }
+}
+
+extension APIError {
+  static func unsupported(_ request: Request, _ wanted: String) -> APIError {
+    APIError(
+      status: .unsupportedMediaType, kind: .invalidRequest,
+      message: "the content type is \(quoted(request.mediaType)); send \(wanted)",
+      code: "unsupported_media_type")
+  }
+}
