@@ -75,7 +75,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.mamba_scan_cu, PackageResources.token_draw_cu,
       PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
-      PackageResources.token_map_cu,
+      PackageResources.token_map_cu, PackageResources.last_convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 

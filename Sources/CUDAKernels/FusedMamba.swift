@@ -33,7 +33,7 @@ extension CUDAKernels {
   /// - Parameters:
   ///   - projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
   ///   - scale: the scale's number; at 0 the state holds nothing yet.
-  /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, n, H]`, the sums of
+  /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, H, n]`, the sums of
   ///   squares over each head.
   public func mambaScan(
     _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, scale: Int,
@@ -42,7 +42,7 @@ extension CUDAKernels {
     let (R, n, _) = projected.shape3
     let heads = state.ssm.length(1)
     let y = Tensor.empty([R, n, 64 * heads], dtype: dtype, device: projected.device)
-    let squares = Tensor.empty([R, n, heads], device: projected.device)
+    let squares = Tensor.empty([R, heads, n], device: projected.device)
     let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
@@ -55,9 +55,11 @@ extension CUDAKernels {
     mambaScan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [
-        .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
+        .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares),
+        .tensor(weights.convWeight),
         .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a), .tensor(weights.d),
-        before, after, .tensor(state.ssm), .int(n), .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
+        before, after, .tensor(state.ssm), .int(n), .int(scale > 0 ? 1 : 0),
+        .int(keepsState ? 1 : 0),
       ])
     return (y, squares)
   }

@@ -64,7 +64,9 @@ extension CUDAKernels {
       multiply(form, x, weight, bias, into: y, rows: rows, parts: parts, gelu: false)
       return PartialSums(parts: y, bias: nil)
     }
-    guard parts > 1 else { return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil) }
+    guard parts > 1 else {
+      return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil)
+    }
     let left = x.reshape(rows, parts, K / parts).permute(1, 0, 2)
     let right = weight.reshape(N, parts, K / parts).permute(1, 2, 0)
     return PartialSums(

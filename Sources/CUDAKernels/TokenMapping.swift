@@ -35,13 +35,16 @@ extension CUDAKernels {
   ) throws -> Tensor? {
     let (B, C, H, W) = fHat.shape4
     let input = next.map { Tensor.empty([B, $0.h * $0.w, C], dtype: dtype, device: fHat.device) }
-    let bytes = Self.tokenMapBytes(C, H, W, size.h * size.w)
-    try kernel("token_map", sharedBytes: bytes)(
+    let needed = Self.tokenMapBytes(C, H, W, size.h * size.w)
+    let withCodes = needed + 4 * C * size.h * size.w
+    let staged = withCodes <= largestSharedMemory
+    try kernel("token_map", sharedBytes: staged ? withCodes : needed)(
       grid: (C / 4, B, 1), threads: 256, overlaps: true,
       [
         .tensor(tokens), .tensor(weights.codebook), .tensor(weights.weight), .tensor(weights.bias),
         .tensor(fHat), .optional(input), .int(C), .int(size.h), .int(size.w), .int(H), .int(W),
         .int(next?.h ?? 0), .int(next?.w ?? 0), .int(isFirst ? 1 : 0),
+        .int(staged ? 1 : 0),
       ])
     return input
   }

@@ -8,12 +8,12 @@ constexpr int AT_ONCE = 4;
 /// Makes x and sums it up: sums [B, slices, 32, 2] get each group's sum and sum of squares.
 ///
 /// What x is, for pictures of H × W pixels and C channels (threads: a multiple of C / 8):
-/// - kind 0: source [B, H, W, C] + bias;
-/// - kind 1: source + other [B, H, W, C] + bias;
+/// - kind 0: source [B, H, W, stride], of which the first C channels count, + bias;
+/// - kind 1: source [B, H, W, C] + other [B, H, W, stride] + bias;
 /// - kind 2: source [B, H/2 + 1, W/2 + 1, 2, 2, C], of which pixel (i, j) is at (i/2 + i%2, j/2 + j%2, i%2, j%2), + bias.
 /// `out` [B, H, W, C] gets x where it is not null. Shared memory: 16 floats a thread. Grid: slices, pictures.
 extern "C" __global__ void norm_statistics(const half_t *source, const half_t *other, const half_t *bias, half_t *out,
-                                           float *sums, int kind, int H, int W, int C) {
+                                           float *sums, int kind, int H, int W, int C, int stride) {
   extern __shared__ float partial[];
   let_successor_start();
   wait_for_predecessor();
@@ -31,12 +31,12 @@ extern "C" __global__ void norm_statistics(const half_t *source, const half_t *o
       const int pixel = start + i * rows;
       if (pixel >= to) break;
       long long place = picture * pixels + pixel;
-      if (kind == 1) more[i] = load16(other + place * C + chunk * 8);
+      if (kind == 1) more[i] = load16(other + place * stride + chunk * 8);
       if (kind == 2) {
         const int y = pixel / W, x = pixel % W;
         place = ((picture * (H / 2 + 1) + y / 2 + y % 2) * (W / 2 + 1) + x / 2 + x % 2) * 4 + y % 2 * 2 + x % 2;
       }
-      read[i] = load16(source + place * C + chunk * 8);
+      read[i] = load16(source + place * (kind == 0 ? stride : C) + chunk * 8);
     }
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
@@ -112,9 +112,10 @@ extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums
   }
 }
 
-/// out = SiLU(x·factor + term). Each thread keeps the factors of eight channels. Grid: groups of pixels, pictures;
-/// threads: a multiple of C / 8.
-extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int pixels, int C) {
+/// out [B, pixels, C] = SiLU(x·factor + term) for x [B, pixels, stride]. Each thread keeps the factors of eight channels.
+/// Grid: groups of pixels, pictures; threads: a multiple of C / 8.
+extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int pixels, int C,
+                                     int stride) {
   let_successor_start();
   wait_for_predecessor();
   const int chunks = C / 8, rows = blockDim.x / chunks, channel = threadIdx.x % chunks * 8;
@@ -126,7 +127,7 @@ extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half
     uint4 read[AT_ONCE];
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
-      if (start + i * rows < pixels) read[i] = load16(x + (picture + start + i * rows) * C + channel);
+      if (start + i * rows < pixels) read[i] = load16(x + (picture + start + i * rows) * stride + channel);
     }
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {

@@ -75,11 +75,11 @@ extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *pro
 }
 
 /// projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], with B and C ready in shared [R, n, 128] → out [R, n, D] =
-/// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, n, H].
+/// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, H, n].
 ///
 /// conv_before, conv_after [R, 3, D + 128] and state [R, H, 64, 64] (in place): what is carried between scales; null
 /// where nothing came before or nothing comes after (`reads_state`, `keeps_state` for the state). Grid: heads, sequences.
-extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan(
+extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
     half_t *conv_after, float *state, int n, int reads_state, int keeps_state) {
@@ -263,7 +263,7 @@ extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan(
       sum = sum_of_eight(sum);
       if (inside) {
         store16(out + (sequence * n + token) * inner + own + column, rounded);
-        if (lane % 8 == 0) squares[(sequence * n + token) * heads + head] = sum;
+        if (lane % 8 == 0) squares[(sequence * heads + head) * n + token] = sum;
       }
     }
   }

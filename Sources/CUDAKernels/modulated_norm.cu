@@ -4,7 +4,7 @@
 /// as it is; modulations [conditions, stride], of which row
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
-/// Where `squares` [R, n, groups] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
+/// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
@@ -23,7 +23,9 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     float factor = 1.f;
     if (squares) {
       float sum = 0.f;
-      for (int i = 0; i < groups; i++) sum += squares[token * groups + i];
+      squares += static_cast<long long>(blockIdx.y) * groups * gridDim.x + blockIdx.x;
+      for (int i = threadIdx.x % 32; i < groups; i += 32) sum += squares[i * gridDim.x];
+      for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
       factor = rsqrtf(sum / inner + 1e-5f);
     }
     if (active) {

@@ -38,29 +38,35 @@ __device__ uint64 sum_before(uint64 value, uint64 *scratch, uint64 *total) {
 }
 
 /// The highest key at which the tokens with this key or a higher one weigh at least `limit` together; 0 if none is.
-/// `masses` are their weights; null counts them. Keys agree in all bits in front of `first_bit`, where they are `prefix`.
-__device__ uint32 lowest_key(const uint32 *keys, const uint32 *masses, int V, uint64 limit, uint32 prefix, int first_bit,
-                             uint64 (*scratch)[DRAW_WARPS]) {
-  for (int bit = first_bit; bit >= 0; bit--) {
-    const uint32 candidate = prefix | 1u << bit;
-    uint32 low = 0, high = 0;
+/// `masses` are their weights; null counts them. Keys agree in all bits from `shift` + 2 on, where they are `prefix`; two
+/// bits are found at a time.
+__device__ uint32 lowest_key(const uint32 *keys, const uint32 *masses, int V, uint64 limit, uint32 prefix, int shift,
+                             uint64 (*scratch)[3][DRAW_WARPS]) {
+  for (; shift >= 0; shift -= 2) {
+    uint32 low[3] = {}, high[3] = {};
     for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
-      const bool counts = keys[i] >= candidate;
-      if (masses) {
-        const uint32 mass = counts ? masses[i] : 0;
-        low += mass & 0xffffu, high += mass >> 16;
-      } else {
-        low += counts;
+      const uint32 key = keys[i], mass = masses ? masses[i] : 1;
+#pragma unroll
+      for (int j = 0; j < 3; j++) {
+        const uint32 counted = key >= (prefix | static_cast<uint32>(j + 1) << shift) ? mass : 0;
+        low[j] += counted & 0xffffu, high[j] += counted >> 16;
       }
     }
-    low = __reduce_add_sync(~0u, low);
-    if (masses) high = __reduce_add_sync(~0u, high);
-    uint64 *sums = scratch[bit % 2];
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = (static_cast<uint64>(high) << 16) + low;
+    uint64(*sums)[DRAW_WARPS] = scratch[shift / 2 % 2];
+#pragma unroll
+    for (int j = 0; j < 3; j++) {
+      const uint64 sum = (static_cast<uint64>(__reduce_add_sync(~0u, high[j])) << 16) + __reduce_add_sync(~0u, low[j]);
+      if (threadIdx.x % 32 == 0) sums[j][threadIdx.x / 32] = sum;
+    }
     __syncthreads();
-    uint64 sum = 0;
-    for (int i = 0; i < DRAW_WARPS; i++) sum += sums[i];
-    if (sum >= limit) prefix = candidate;
+    uint32 digit = 0;
+#pragma unroll
+    for (int j = 0; j < 3; j++) {
+      uint64 sum = 0;
+      for (int i = 0; i < DRAW_WARPS; i++) sum += sums[j][i];
+      if (sum >= limit) digit = j + 1;
+    }
+    prefix |= digit << shift;
   }
   __syncthreads();
   return prefix;
@@ -91,7 +97,7 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
                                                                       float progress, uint64 domain, int V) {
   extern __shared__ uint32 keys[];
   uint32 *masses = keys + V;
-  __shared__ uint64 scratch[2][DRAW_WARPS];
+  __shared__ uint64 scratch[2][3][DRAW_WARPS];
   __shared__ uint32 highest_key, lowest;
   let_successor_start();
   if (threadIdx.x == 0) highest_key = 0, lowest = ~0u;
@@ -112,13 +118,14 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   top = __reduce_max_sync(~0u, top), bottom = __reduce_min_sync(~0u, bottom);
   if (threadIdx.x % 32 == 0) atomicMax(&highest_key, top), atomicMin(&lowest, bottom);
   __syncthreads();
-  // The first bit in which keys differ; those in front are known.
-  const int first_bit = 31 - __clz(highest_key ^ lowest);
-  const uint32 prefix = first_bit < 31 ? highest_key >> (first_bit + 1) << (first_bit + 1) : 0;
+  // The first pair of bits in which keys differ; those in front are known.
+  const uint32 difference = highest_key ^ lowest;
+  const int shift = difference ? (31 - __clz(difference)) / 2 * 2 : 0;
+  const uint32 prefix = shift < 30 ? highest_key >> (shift + 2) << (shift + 2) : 0;
 
   const int k = static_cast<int>(settings[2]);
   uint32 least = 0;
-  if (k > 0 && k < V) least = lowest_key(keys, nullptr, V, k, prefix, first_bit, scratch);
+  if (k > 0 && k < V) least = lowest_key(keys, nullptr, V, k, prefix, shift, scratch);
   const float highest = from_sortable(highest_key);
   for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= least ? mass_of(from_sortable(keys[i]), highest) : 0;
   __syncthreads();
@@ -129,17 +136,17 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   if (share < 1.f) {
     uint64 own = 0;
     for (int i = threadIdx.x; i < V; i += DRAW_THREADS) own += masses[i];
-    sum_before(own, scratch[0], &total);
+    sum_before(own, scratch[0][0], &total);
     const uint64 limit = static_cast<uint64>(static_cast<double>(total) * share);
     __syncthreads();
     // At least the likeliest is kept.
-    const uint32 last = lowest_key(keys, masses, V, max(limit, 1ull), prefix, first_bit, scratch);
+    const uint32 last = lowest_key(keys, masses, V, max(limit, 1ull), prefix, shift, scratch);
     for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= last ? masses[i] : 0;
     __syncthreads();
   }
   uint64 own = 0;
   for (int i = from; i < to; i++) own += masses[i];
-  const uint64 before = sum_before(own, scratch[0], &total);
+  const uint64 before = sum_before(own, scratch[0][0], &total);
   const uint64 threshold =
       static_cast<uint64>(static_cast<double>(uniform(seeds[blockIdx.y], blockIdx.x, domain)) * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {

@@ -14,16 +14,17 @@ __device__ __forceinline__ void cubic_weights(float *w, float t) {
 /// input [B, next_h·next_w, C], the average of the new f̂ over areas.
 ///
 /// codebook [V, C]; phi_weight [C, C, 3, 3], phi_bias [C]: φ(x) = x/2 + conv(x)/2. Grid: C / 4, pictures.
-/// Shared memory, as floats: C·((H + 2)·(W + 2) + 1) + 36·C + 4·H·W, and h·w ints.
+/// Shared memory, as floats: C·((H + 2)·(W + 2) + 1) + 36·C + 4·H·W, h·w ints, and C·h·w floats if `staged`.
 extern "C" __global__ __launch_bounds__(256) void token_map(const long long *tokens, const float *codebook,
                                                             const float *phi_weight, const float *phi_bias,
                                                             float *f_hat, half_t *input, int C, int h, int w, int H,
-                                                            int W, int next_h, int next_w, int first_scale) {
+                                                            int W, int next_h, int next_w, int first_scale, int staged) {
   extern __shared__ __align__(16) float map[];
   // An odd distance between channels, so that neighbours lie in different banks.
   const int row = W + 2, plane = (H + 2) * row + 1, pixels = H * W, first_channel = blockIdx.x * MAP_CHANNELS;
   float *taps = map + C * plane + (4 - C * plane % 4) % 4, *sums = taps + 9 * C * MAP_CHANNELS;
   int *codes = reinterpret_cast<int *>(sums + MAP_CHANNELS * pixels);
+  float *rows = reinterpret_cast<float *>(codes + h * w);
   const long long picture = blockIdx.y;
   for (int i = threadIdx.x; i < C * plane; i += blockDim.x) map[i] = 0.f;
   for (int i = threadIdx.x; i < 9 * C * MAP_CHANNELS; i += blockDim.x) {
@@ -32,6 +33,11 @@ extern "C" __global__ __launch_bounds__(256) void token_map(const long long *tok
   let_successor_start();
   wait_for_predecessor();
   for (int i = threadIdx.x; i < h * w; i += blockDim.x) codes[i] = static_cast<int>(tokens[picture * h * w + i]);
+  if (staged) {
+    for (int i = threadIdx.x; i < h * w * C; i += blockDim.x) {
+      rows[i] = codebook[tokens[picture * h * w + i / C] * C + i % C];
+    }
+  }
   __syncthreads();
   const float scale_y = static_cast<float>(h) / H, scale_x = static_cast<float>(w) / W;
   for (int i = threadIdx.x; i < C * pixels; i += blockDim.x) {
@@ -43,10 +49,13 @@ extern "C" __global__ __launch_bounds__(256) void token_map(const long long *tok
     cubic_weights(wx, at_x - left);
 #pragma unroll
     for (int dy = 0; dy < 4; dy++) {
-      const int *line = codes + min(max(top + dy - 1, 0), h - 1) * w;
+      const int line = min(max(top + dy - 1, 0), h - 1) * w;
       float sum = 0.f;
 #pragma unroll
-      for (int dx = 0; dx < 4; dx++) sum += wx[dx] * codebook[static_cast<long long>(line[min(max(left + dx - 1, 0), w - 1)]) * C + channel];
+      for (int dx = 0; dx < 4; dx++) {
+        const int place = line + min(max(left + dx - 1, 0), w - 1);
+        sum += wx[dx] * (staged ? rows[place * C + channel] : codebook[static_cast<long long>(codes[place]) * C + channel]);
+      }
       value += wy[dy] * sum;
     }
     map[channel * plane + (y + 1) * row + x + 1] = value;

@@ -10,6 +10,7 @@ struct BenchCommand: AsyncParsableCommand {
       Benchmarks/pytorch/make_random_checkpoint.py wrote, so that both programs compute the same.
 
         mvar bench --depth 16 --threads 2 --dtype bfloat16
+        mvar bench --table --repeat 5        # M-VAR and VAR side by side
         mvar bench --weights /tmp/weights --json result.json
       """)
 
@@ -36,6 +37,19 @@ struct BenchCommand: AsyncParsableCommand {
     help: "Measured runs after one to warm up; the median is reported.")
   var runs = 3
 
+  @Flag(
+    help: """
+      Measure M-VAR and VAR, depths 16 and 24, in batches of 1, 8 and 64 (1 on a CPU), and print a table.
+      """)
+  var table = false
+
+  @Flag(
+    help: """
+      Instead of times, compare the pictures of this precision with those of float32 computed operation by \
+      operation, with the likeliest token everywhere.
+      """)
+  var agreement = false
+
   @Flag(help: "Measure each part of the transformer as well (on a GPU, in 16 bits).")
   var parts = false
 
@@ -56,30 +70,67 @@ struct BenchCommand: AsyncParsableCommand {
     guard imageSize == 256 || imageSize == 512 else {
       throw ValidationError("image-size is \(imageSize); use 256 or 512")
     }
+    guard !table || !agreement else {
+      throw ValidationError("--table and --agreement exclude each other")
+    }
+    guard !table || weights == nil else {
+      throw ValidationError("--table uses random weights; leave out --weights")
+    }
   }
 
   func run() async throws {
     if let json, json != "-" { try Files.checkWritable(json) }
-    let benchmark = try await prepared()
-    // On a GPU the first run sets up, the second records graphs.
-    for _ in 0..<(benchmark.device == .cpu ? 1 : 3) {
-      _ = try await benchmark.measure(batch: batch)
+    if table {
+      let reports = try await BenchTable(self).run()
+      if let json { try Record.write(reports, to: json) }
+      return
     }
+    let benchmark = try await prepared()
+    if agreement {
+      let agreement = try await agreement(of: benchmark)
+      if json != "-" { try StandardStreams.writeOutput(agreement.text) }
+      if let json { try Record.write(agreement, to: json) }
+      return
+    }
+    let report = try await measured(benchmark, rates: try await benchmark.deviceRates())
+    if json != "-" { try StandardStreams.writeOutput(report.text) }
+    if let json { try Record.write(report, to: json) }
+  }
+
+  /// Warms up, measures and reports.
+  func measured(_ benchmark: SamplingBenchmark, rates: DeviceRates?) async throws -> BenchReport {
+    _ = await benchmark.peakDeviceMemory(reset: true)
+    let clock = ContinuousClock()
+    let start = clock.now
+    _ = try await benchmark.measure(batch: batch)
+    // On a GPU the first run compiles kernels, the second records graphs.
+    if benchmark.device != .cpu { _ = try await benchmark.measure(batch: batch) }
+    let settingUp = start.duration(to: clock.now)
     var measured: [SamplingBenchmark.Measurement] = []
     for _ in 0..<runs { measured.append(try await benchmark.measure(batch: batch)) }
     guard measured.allSatisfy({ $0.mean.isFinite }) else {
       throw CommandError("the result holds numbers that are not finite; use another --dtype")
     }
-    let report = BenchReport(
-      self, benchmark, measured, deviceMemory: try await benchmark.peakDeviceMemory(),
+    var floor: Double?
+    if let rates { floor = await benchmark.floor(batch: batch, rates) }
+    return BenchReport(
+      self, benchmark, measured, settingUp: settingUp, rates: rates, floor: floor,
+      deviceMemory: await benchmark.peakDeviceMemory(),
       parts: parts ? try await benchmark.partTimes(batch: batch) : nil)
-    if json != "-" { try StandardStreams.writeOutput(report.text) }
-    if let json { try Record.write(report, to: json) }
+  }
+
+  private func agreement(of benchmark: SamplingBenchmark) async throws -> BenchAgreement {
+    var exact = self
+    (exact.compute.dtype, exact.compute.fused) = (.float32, false)
+    let expected = try await exact.prepared().likeliest(batch: batch)
+    return BenchAgreement(
+      found: try await benchmark.likeliest(batch: batch), expected: expected,
+      dtype: benchmark.dtype.description, device: benchmark.device.description)
   }
 
   private var schedule: ScaleSchedule { imageSize == 256 ? .px256 : .px512 }
 
-  private func prepared() async throws -> SamplingBenchmark {
+  func prepared() async throws -> SamplingBenchmark {
     guard let weights else {
       let configuration = TransformerConfiguration(
         kind: model.kind, depth: depth, schedule: schedule)

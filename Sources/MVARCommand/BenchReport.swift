@@ -33,10 +33,17 @@ struct BenchReport: Encodable {
   let meanOfResult: Double
   let peakRSSBytes: Int
   let peakDeviceBytes: Int?
+  /// Of the first two runs, which compile kernels and record graphs.
+  let secondsOfFirstRuns: Double
+  let rates: DeviceRates?
+  /// Seconds an image that no implementation beats on this device.
+  let floor: Double?
   let parts: [SamplingBenchmark.PartTime]?
 
   private enum CodingKeys: String, CodingKey {
-    case program, torch, settings, runs, parts
+    case program, torch, settings, runs, parts, rates
+    case floor = "floor_seconds_per_image"
+    case secondsOfFirstRuns = "seconds_of_first_runs"
     case secondsPerImage = "seconds_per_image"
     case secondsByScale = "seconds_by_scale"
     case meanOfResult = "mean_of_result"
@@ -46,12 +53,16 @@ struct BenchReport: Encodable {
 
   init(
     _ command: BenchCommand, _ benchmark: SamplingBenchmark,
-    _ measured: [SamplingBenchmark.Measurement], deviceMemory: Int?,
+    _ measured: [SamplingBenchmark.Measurement], settingUp: Duration, rates: DeviceRates?,
+    floor: Double?, deviceMemory: Int?,
     parts: [SamplingBenchmark.PartTime]?
   ) {
     peakDeviceBytes = deviceMemory
+    secondsOfFirstRuns = settingUp / .seconds(1)
+    self.rates = rates
     self.parts = parts
     let images = Double(command.batch)
+    self.floor = floor.map { $0 / images }
     torch = LibTorch.version
     settings = Settings(
       model: command.model.rawValue, depth: command.depth, imageSize: command.imageSize,
@@ -85,15 +96,29 @@ struct BenchReport: Encodable {
     }
     let scales = secondsByScale.map { Quantity.rounded($0 * 1000, 3) }.joined(separator: " ")
     let memory = "peak memory  \(Quantity.rounded(Double(peakRSSBytes) / 0x1p30, 2)) GiB"
-    let device = peakDeviceBytes.map {
-      "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
-    }
     return
       (["\(how); libtorch \(torch); \(place)"] + rows + [
-        "by scale     \(scales) ms a batch", memory,
-      ] + (device.map { [$0] } ?? [])
-      + partRows)
+        "by scale     \(scales) ms a batch",
+        "first runs   \(Quantity.rounded(secondsOfFirstRuns, 2)) s, with all that is done once",
+        memory,
+      ] + deviceRows + partRows)
       .joined(separator: "\n")
+  }
+
+  /// What only a GPU has.
+  private var deviceRows: [String] {
+    let memory = peakDeviceBytes.map {
+      "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
+    }
+    guard let rates, let floor else { return memory.map { [$0] } ?? [] }
+    let copy = Quantity.rounded(rates.bytesPerSecond / 1e12, 2)
+    let product = Quantity.rounded(rates.operationsPerSecond / 1e12, 0)
+    let share = Quantity.rounded(100 * floor / secondsPerImage.total, 0)
+    return [
+      memory,
+      "floor        \(Quantity.rounded(floor, 4)) s an image, \(share) % of the time; copies at \(copy) TB/s, "
+        + "products at \(product) TFLOP/s",
+    ].compactMap { $0 }
   }
 
   /// Milliseconds a batch, by part of the transformer.

@@ -39,7 +39,9 @@ char *memory_peak(bool reset, int64_t *out) noexcept {
     namespace allocator = c10::cuda::CUDACachingAllocator;
     const auto device = c10::cuda::current_device();
     *out = allocator::getDeviceStats(device).reserved_bytes[0].peak;
-    if (reset) allocator::resetPeakStats(device);
+    if (!reset) return;
+    allocator::emptyCache();
+    allocator::resetPeakStats(device);
   });
 }
 

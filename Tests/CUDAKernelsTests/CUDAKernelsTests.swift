@@ -52,7 +52,7 @@ struct CUDAKernelsTests {
       let bias = random(C, seed: 9, dtype)
       let conditions = max(1, R - 1)
       let table = ModulationTable(rows: random(conditions, 6 * C, seed: 3, dtype))
-      let squares = random(R, n, 3, seed: 4, .float32).magnitude() + 0.1
+      let squares = random(R, 3, n, seed: 4, .float32).magnitude() + 0.1
       for normalized in [false, true] {
         let stream = x.clone()
         let output = SublayerOutput(
@@ -70,7 +70,7 @@ struct CUDAKernelsTests {
         func part(_ index: Int) -> Tensor {
           rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1)
         }
-        let factor = (readable(squares).sum(2, keepingAxes: true) / 7 + 1e-5).root()
+        let factor = (readable(squares).sum(1).unsqueeze(2) / 7 + 1e-5).root()
         let added =
           normalized ? readable(y) / factor : readable(y) + readable(more) + readable(bias)
         let sum = readable(x) + part(1) * added
@@ -82,7 +82,8 @@ struct CUDAKernelsTests {
   }
 
   @Test(
-    arguments: types, [
+    arguments: types,
+    [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
       (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (1, 1024, 1),
     ])
@@ -179,7 +180,7 @@ struct CUDAKernelsTests {
         let projected = layer.inProj(x).to(dtype, device: gpu)
         let (y, squares) = kernels.mambaScan(
           projected, weights, state: state, scale: scale, keepsState: scale < counts.count - 1)
-        let mean = readable(squares).sum(2, keepingAxes: true) / Double(layer.inner)
+        let mean = readable(squares).sum(1).unsqueeze(2) / Double(layer.inner)
         let normed = readable(y) / (mean + 1e-5).root() * layer.normWeight
         let found = layer.outProj(normed)
         let expected = layer(x, state: &expectedState)
@@ -262,7 +263,8 @@ struct CUDAKernelsTests {
         device: gpu)
       var expected: Tensor?
       for (k, size) in schedule.sizes.enumerated() {
-        let tokens: Tensor = .of((0..<B * size.count).map { $0 * 37 % 4096 }, shape: [B, size.count])
+        let tokens: Tensor = .of(
+          (0..<B * size.count).map { $0 * 37 % 4096 }, shape: [B, size.count])
         let next = try fused.add(tokens.to(gpu), scale: k, to: fHat)
         let added = quantizer.contribution(
           of: quantizer.codebook.embedding(tokens), scale: k, schedule)

@@ -33,7 +33,7 @@ final class GraphedDecoding {
         fHat: .zeros([size, C, h, w], device: fHat.device), work: RecordedWork(memory))
     slice.fHat.slice(0, 0..<B).copyInPlace(from: fHat)
     let input = slice.fHat
-    let image = try slice.work.run { decoder(fHat: input) }
+    let image = try slice.work.run { try decoder(fHat: input) }
     slices[size] = slice
     // The next slice overwrites what a graph gave.
     return image.slice(0, 0..<B).clone()

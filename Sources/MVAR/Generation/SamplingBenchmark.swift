@@ -117,8 +117,64 @@ public actor SamplingBenchmark {
     }
   }
 
+  /// How fast this GPU copies and multiplies; nil on a CPU.
+  public func deviceRates() throws -> DeviceRates? {
+    guard device != .cpu, CUDA.isAvailable else { return nil }
+    return try withInferenceMode {
+      try withTorchErrors {
+        try DeviceRates.measured(dtype == .float32 ? .bfloat16 : dtype, device)
+      }
+    }
+  }
+
+  /// Seconds that no implementation beats for a batch, with guidance and in 16 bits, on a device of such rates.
+  public func floor(batch: Int, _ rates: DeviceRates) -> Double {
+    SamplingFloor(transformer, tokenizer).seconds(batch: batch, rates)
+  }
+
   /// The most memory that was held on the GPU, in bytes; nil on a CPU.
-  public func peakDeviceMemory() throws -> Int? { device == .cpu ? nil : try? CUDA.peakMemory() }
+  ///
+  /// - Parameter reset: counts anew from here.
+  public func peakDeviceMemory(reset: Bool = false) -> Int? {
+    device == .cpu ? nil : try? CUDA.peakMemory(reset: reset)
+  }
+
+  /// What a run gave, to be compared with what another precision gives.
+  public struct Drawing: Sendable {
+    /// The tokens of all images, scale by scale.
+    public let tokens: [[Int]]
+    /// In [0, 1].
+    public let pixels: [Float]
+  }
+
+  /// The likeliest token everywhere, with the guidance of the defaults.
+  ///
+  /// - Throws: As ``measure(batch:settings:seed:)``.
+  public func likeliest(batch: Int) throws -> Drawing {
+    try withInferenceMode {
+      try withTorchErrors {
+        var drawing = try drawing(batch, SamplingSettings(topK: 1, topP: 1), 1)
+        var (tokens, last) = ([[Int]](), Tensor?.none)
+        while let scale = try drawing.next() {
+          tokens.append(try scale.tokens.elements(as: Int.self))
+          last = scale.fHat
+        }
+        let image = try fused?.decoding(fHat: last!) ?? tokenizer.decode(fHat: last!)
+        return Drawing(
+          tokens: tokens, pixels: try (image * 0.5 + 0.5).elements(as: Float.self))
+      }
+    }
+  }
+
+  private func drawing(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws
+    -> ScaleDrawing
+  {
+    try ScaleDrawing(
+      transformer: transformer, tokenizer: tokenizer, fused: fused,
+      labels: (0..<batch).map { $0 * 37 % configuration.classes },
+      seeds: (0..<batch).map { seed &+ UInt64($0) },
+      settings: Array(repeating: settings, count: batch), device: device)
+  }
 
   /// f̂ of the last scale, finished, and the seconds of each scale.
   private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws
@@ -126,11 +182,7 @@ public actor SamplingBenchmark {
   {
     var marks = Marks(device)
     try marks.mark()
-    var drawing = try ScaleDrawing(
-      transformer: transformer, tokenizer: tokenizer, fused: fused,
-      labels: (0..<batch).map { $0 * 37 % configuration.classes },
-      seeds: (0..<batch).map { seed &+ UInt64($0) },
-      settings: Array(repeating: settings, count: batch), device: device)
+    var drawing = try drawing(batch, settings, seed)
     var last: Tensor?
     while let scale = try drawing.next() {
       try Task.checkCancellation()

@@ -64,6 +64,8 @@ public enum CUDA {
   }
 
   /// The most memory that libtorch's allocator has held on the current GPU, in bytes.
+  ///
+  /// - Parameter reset: gives back what is not in use, and counts anew from there.
   public static func peakMemory(reset: Bool = false) throws(TorchError) -> Int {
     Int(try call("memory_peak", Int64(0)) { $0.memory_peak(reset, &$1) })
   }

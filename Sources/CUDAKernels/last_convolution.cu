@@ -1,0 +1,57 @@
+// The end of the tokenizer's decoder: group norm, SiLU, the 3 × 3 convolution to three colours and the cut to [−1, 1]. A
+// convolution with so few outputs is bound by reading its input, which is normalised on the way into shared memory.
+// A block of 8 warps has 8 rows of 16 pixels; each warp is one row.
+constexpr int TILE_ROWS = 8, TILE_COLUMNS = 16, HALO_COLUMNS = TILE_COLUMNS + 2;
+constexpr int HALO = (TILE_ROWS + 2) * HALO_COLUMNS;
+
+/// x [B, H, W, C], factors [B, 2, C] of the norm, weight [9, 8, C] (outputs behind the third are zero), bias [3] → image
+/// float32 [B, 3, H, W].
+///
+/// C a multiple of 16. Shared memory: (HALO + 72) · (C + 8) numbers. Grid: tiles across, tiles down, pictures.
+extern "C" __global__ __launch_bounds__(256) void last_convolution(const half_t *x, const float *factors,
+                                                                   const half_t *weight, const half_t *bias,
+                                                                   float *image, int H, int W, int C) {
+  extern __shared__ __align__(16) half_t pixels[];
+  const int stride = C + 8, chunks = C / 8;
+  half_t *taps = pixels + HALO * stride;
+  for (int i = threadIdx.x; i < 72 * chunks; i += blockDim.x) {
+    store16(taps + i / chunks * stride + i % chunks * 8, load16(weight + i * 8));
+  }
+  let_successor_start();
+  wait_for_predecessor();
+  const int top = blockIdx.y * TILE_ROWS, left = blockIdx.x * TILE_COLUMNS;
+  const long long picture = blockIdx.z;
+  const float *factor = factors + picture * 2 * C, *term = factor + C;
+  for (int i = threadIdx.x; i < HALO * chunks; i += blockDim.x) {
+    const int place = i / chunks, channel = i % chunks * 8;
+    const int row = top + place / HALO_COLUMNS - 1, column = left + place % HALO_COLUMNS - 1;
+    uint4 packed = make_uint4(0, 0, 0, 0);
+    if (row >= 0 && row < H && column >= 0 && column < W) {
+      float value[8];
+      unpack(load16(x + ((picture * H + row) * W + column) * C + channel), value);
+      for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[channel + c] + term[channel + c]);
+      packed = pack(value);
+    }
+    store16(pixels + place * stride + channel, packed);
+  }
+  __syncthreads();
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  float d[4] = {};
+  for (int tap = 0; tap < 9; tap++) {
+    const half_t *row = pixels + ((warp + tap / 3) * HALO_COLUMNS + tap % 3 + lane % 16) * stride + lane / 16 * 8;
+    const half_t *column = taps + (tap * 8 + g) * stride + 2 * t;
+    for (int k = 0; k < C; k += 16) {
+      uint32 a[4];
+      load_tiles(a, row + k);
+      multiply_tiles(d, a, load4(column + k), load4(column + k + 8));
+    }
+  }
+  const int y = top + warp;
+  for (int i = 0; i < 4; i++) {
+    const int colour = 2 * t + i % 2, column = left + g + i / 2 * 8;
+    if (colour < 3 && y < H && column < W) {
+      image[((picture * 3 + colour) * H + y) * W + column] = fminf(fmaxf(d[i] + to_float(bias[colour]), -1.f), 1.f);
+    }
+  }
+}
