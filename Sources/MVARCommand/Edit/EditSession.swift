@@ -59,17 +59,17 @@ struct EditedPicture {
   /// As the model sees it.
   let fittedMask: EditMask
 
-  /// - Parameter mask: Makes the mask for a picture.
-  /// - Throws: Where a file cannot be read, or the picture and the mask do not go together.
+  /// - Parameters:
+  ///   - picture: Read already, so that a bad file is told before a model is looked at.
+  ///   - mask: Of the picture's size.
+  /// - Throws: Where the picture, the mask and the model do not go together.
   init(
-    _ flags: EditedImageFlags, margins: EditCanvas.Margins = .init(), edges: MaskEdges,
-    _ files: ModelFiles, mask: (Picture) throws -> EditMask?
+    _ picture: Picture, mask: EditMask?, margins: EditCanvas.Margins = .init(), fit: PictureFit,
+    edges: MaskEdges, _ files: ModelFiles
   ) throws {
-    let picture = try Picture(contentsOf: flags.image)
-    self.mask = try mask(picture)
-    canvas = try EditCanvas(
-      picture, margins: margins, modelSize: try files.pictureSize(), fit: flags.fit)
-    fittedMask = try canvas.fitted(self.mask, edges: edges, schedule: files.configuration.schedule)
+    self.mask = mask
+    canvas = try EditCanvas(picture, margins: margins, modelSize: try files.pictureSize(), fit: fit)
+    fittedMask = try canvas.fitted(mask, edges: edges, schedule: files.configuration.schedule)
   }
 
   /// Says what happens to a picture of another size.

@@ -19,11 +19,13 @@ struct RegionEdit {
 
   /// - Parameter mask: Makes the mask for the picture; nil for nothing inside it.
   func draw(mask: (Picture) throws -> EditMask?) async throws {
+    let picture = try Picture(contentsOf: image.image)
+    let region = try mask(picture)
     let files = try await session.files()
     let chosen = try EditedClass(
       classText, classes: files.configuration.classes, seed: results.seed)
     let edited = try EditedPicture(
-      image, margins: margins, edges: edges.value, files, mask: mask)
+      picture, mask: region, margins: margins, fit: image.fit, edges: edges.value, files)
     edited.explain(image.image, keeping, session.console)
     let fitted = edited.canvas.fitted
     try await session.draw(

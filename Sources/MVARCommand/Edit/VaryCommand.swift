@@ -1,5 +1,6 @@
 import ArgumentParser
 import MVAR
+import Pictures
 
 struct VaryCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -54,13 +55,14 @@ struct VaryCommand: AsyncParsableCommand {
   func run() async throws {
     let session = EditSession(
       checkpoints: checkpoints, sampling: sampling, compute: compute, output: output)
+    let picture = try Picture(contentsOf: image.image)
     let files = try await session.files()
     let kept = try keptScales(files.configuration.schedule)
     let chosen = try EditedClass(
       classText, classes: files.configuration.classes, seed: results.seed)
-    let edited = try EditedPicture(image, edges: .half, files) {
-      .everything(width: $0.width, height: $0.height)
-    }
+    let edited = try EditedPicture(
+      picture, mask: .everything(width: picture.width, height: picture.height), fit: image.fit,
+      edges: .half, files)
     let keeping = KeepingFlags.none
     edited.explain(image.image, keeping, session.console)
     var description = EditDescription("vary")
