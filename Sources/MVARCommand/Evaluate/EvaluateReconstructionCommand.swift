@@ -54,9 +54,11 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     try compute.options.prepare()
     if let json, json != "-" { try Files.checkWritable(json) }
     let console = Console(isQuiet: compute.quiet, outputIsRecord: json == "-")
-    let configuration = try Checkpoint(files.tokenizer).tokenizerConfiguration()
+    let files = try await files.found(console)
+    let checkpoint = try Checkpoint(files.tokenizer)
+    let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(
-      named: scales, model: files.model, tokenizer: configuration)
+      named: scales, model: files.model, tokenizer: configuration, notes: checkpoint.notes)
     guard schedule.final.width == schedule.final.height else {
       throw UsageError("the scales \(schedule) are not square; name square ones with --scales")
     }

@@ -14,7 +14,8 @@ extension ModelLearner {
       try withoutGradient {
         let sampler = Sampler(
           transformer: try averagedModel(), tokenizer: tokenizer, labels: labels,
-          seeds: (0..<UInt64(count)).map { $0 }, settings: SamplingSettings(), device: device)
+          seeds: (0..<UInt64(count)).map { $0 },
+          settings: labels.map { _ in SamplingSettings() }, device: device)
         var fHat: Tensor?
         for scale in sampler { fHat = scale.fHat }
         return try (tokenizer.decode(fHat: fHat!) * 0.5 + 0.5).pictures()
