@@ -135,7 +135,8 @@ let package = Package(
     .executableTarget(
       name: "MVARCommand",
       dependencies: [
-        "MVAR", "MVARServer", "MVARTraining", "MVAREvaluation", "FeatureNetworks", "ModelHub", "Pictures",
+        "MVAR", "MVARServer", "MVARTraining", "MVAREvaluation", "FeatureNetworks", "ModelHub",
+        "Pictures",
         "ClassNames", "Torch",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),

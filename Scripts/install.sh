@@ -23,6 +23,8 @@ put() {
 
 put "$built/mvar" "$bin/mvar"
 put "$built/libTorchShim.so" "$lib/libTorchShim.so"
+# For GPUs; built wherever libtorch came with CUDA's half.
+[ ! -e "$built/libTorchShimCUDA.so" ] || put "$built/libTorchShimCUDA.so" "$lib/libTorchShimCUDA.so"
 
 # libtorch: a copy of what setup fetched, without what only Python or a GPU needs; a link to the user's own.
 rm -rf "$lib/torch" "$lib/nvidia"

@@ -43,6 +43,20 @@ public struct Quantizer {
   /// - Parameter codes: `[B, n_k, Cvae]`
   /// - Returns: `[B, Cvae, H, W]`
   package func contribution(of codes: Tensor, scale k: Int, _ schedule: ScaleSchedule) -> Tensor {
+    let B = codes.length(0)
+    // One picture after the other on a CPU: its convolutions round differently in batches, which the cut to bytes
+    // would make visible.
+    guard codes.device == .cpu, B > 1 else {
+      return batchContribution(of: codes, scale: k, schedule)
+    }
+    return .concatenate(
+      (0..<B).map { batchContribution(of: codes.slice(0, $0..<$0 + 1), scale: k, schedule) },
+      axis: 0)
+  }
+
+  private func batchContribution(of codes: Tensor, scale k: Int, _ schedule: ScaleSchedule)
+    -> Tensor
+  {
     let (B, _, C) = codes.shape3
     let size = schedule.sizes[k]
     let map = codes.transpose(1, 2).reshape(B, C, size.height, size.width).contiguous()

@@ -81,8 +81,10 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
       comparison: metrics.comparison
     ) { progress.reach($0) }
     progress.finish()
-    try show(result, console)
-    if let json { try Record.write(Report(self, schedule, result), to: json) }
+    try show(result, of: files.tokenizer, console)
+    if let json {
+      try Record.write(Report(self, tokenizer: files.tokenizer, schedule, result), to: json)
+    }
   }
 
   /// Nil where the weights are not there, unless they were named.
@@ -94,8 +96,10 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     return try networkFlags.efficientNetFile()
   }
 
-  private func show(_ result: ReconstructionResult, _ console: Console) throws {
-    try console.report("tokenizer", [(Files.name(of: files.tokenizer), result.distance)])
+  private func show(
+    _ result: ReconstructionResult, of tokenizer: String, _ console: Console
+  ) throws {
+    try console.report("tokenizer", [(Files.name(of: tokenizer), result.distance)])
     try console.result(
       "PSNR \(Quantity.rounded(result.psnr, 2)) dB, SSIM \(Quantity.rounded(result.ssim, 4))"
         + (result.perceptual.map {
@@ -123,11 +127,11 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     }
 
     init(
-      _ command: EvaluateReconstructionCommand, _ schedule: ScaleSchedule,
+      _ command: EvaluateReconstructionCommand, tokenizer: String, _ schedule: ScaleSchedule,
       _ result: ReconstructionResult
     ) throws {
-      tokenizer = command.files.tokenizer
-      tokenizerDigest = try Checkpoint.digest(command.files.tokenizer)
+      self.tokenizer = tokenizer
+      tokenizerDigest = try Checkpoint.digest(tokenizer)
       data = command.data
       scales = schedule.description
       self.result = result
