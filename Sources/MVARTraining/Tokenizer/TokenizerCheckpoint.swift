@@ -89,28 +89,11 @@ extension TokenizerLearner {
   ///
   /// - Throws: ``TrainingError`` naming a file that does not fit.
   func restore(_ state: TokenizerRunState, from folder: String) throws {
-    try Self.read(runTensors, from: folder + "/optimizer.safetensors")
+    try RunFolder.read(runTensors, from: folder + "/optimizer.safetensors")
     if let average {
-      try Self.read(
+      try RunFolder.read(
         zip(weights.order, average).map { ($0, $1) }, from: folder + "/average.safetensors")
     }
     stepCount = state.step
-  }
-
-  private static func read(_ tensors: [(name: String, tensor: Tensor)], from path: String) throws {
-    let checkpoint = try Checkpoint(path)
-    let source = CheckpointSource(file: path, tensors: checkpoint.tensors)
-    let byName = Dictionary(checkpoint.tensors.map { ($0.name, $0) }) { first, _ in first }
-    try withTorchErrors {
-      try withoutGradient {
-        for (name, tensor) in tensors {
-          guard let stored = byName[name], stored.shape == tensor.shape else {
-            throw TrainingError(
-              .resume, "\(path): \(name) is missing or misshapen; this checkpoint is damaged")
-          }
-          try source.read(stored) { tensor.copyInPlace(from: $0) }
-        }
-      }
-    }
   }
 }
