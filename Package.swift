@@ -62,7 +62,8 @@ let package = Package(
       resources: [
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
-        .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
+        .embedInCode("group_norm.cu"), .embedInCode("group_norm_gradient.cu"),
+        .embedInCode("linear_few_rows.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
       ]),
     .target(name: "CheckpointFormats"),
