@@ -111,9 +111,11 @@ extension Block {
 
   /// The same, keeping nothing for the backward pass but its inputs.
   ///
-  /// - Parameter makeBlock: Makes the block from its leaves, whose gradients the backward pass adds to.
+  /// - Parameters:
+  ///   - fused: Computes the block where a GPU does that fast.
+  ///   - makeBlock: Makes the block from its leaves, whose gradients the backward pass adds to.
   static func recomputed(
-    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>],
+    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>], fused: FusedTraining?,
     makeBlock: @escaping () -> Block
   ) -> Tensor {
     let inputs = [x] + modulations.flatMap { [$0.gain, $0.onePlusScale, $0.shift] }
@@ -122,7 +124,9 @@ extension Block {
       let modulations = stride(from: 1, to: inputs.count, by: 3).map {
         Modulation(gain: inputs[$0], onePlusScale: inputs[$0 + 1], shift: inputs[$0 + 2])
       }
-      return makeBlock()(inputs[0], modulations, scales: scales)
+      let block = makeBlock()
+      guard let fused else { return block(inputs[0], modulations, scales: scales) }
+      return fused(block, TrainedStream(inputs[0]), modulations).complete
     }
     return withCustomGradient(of: inputs) {
       [output(inputs)]
