@@ -35,14 +35,22 @@ extension TrainingKernels {
     return gradient
   }
 
-  /// The gradient of GELU (tanh form) at `x`, in the memory of that of its value; and the value once more.
-  public func geluGradient(_ dOut: Tensor, _ x: Tensor) -> (x: Tensor, out: Tensor) {
+  /// The gradient of GELU (tanh form) at `x` `[R, n, N]`, in the memory of that of its value; its sum over tokens, `[N]`;
+  /// and the value once more.
+  public func geluGradient(_ dOut: Tensor, _ x: Tensor) -> (x: Tensor, sum: Tensor, out: Tensor) {
     let out = empty(x.shape, x)
-    let count = x.count
-    precondition(count % 8 == 0)
+    let N = x.length(2)
+    let rows = x.count / max(N, 1)
+    precondition(N % 8 == 0)
+    let together = 64
+    let groups = (rows + together - 1) / together
+    let partial = sums([groups, N], x)
     launch(
-      "gelu_backward", grid: ((count + 2047) / 2048, 1, 1), threads: 256,
-      [.tensor(x), .tensor(dOut), .tensor(dOut), .tensor(out), .long(count)])
-    return (dOut, out)
+      "gelu_backward", grid: ((N + 2047) / 2048, groups, 1), threads: 256,
+      [
+        .tensor(x), .tensor(dOut), .tensor(dOut), .tensor(out), .tensor(partial), .int(rows),
+        .int(N), .int(together),
+      ])
+    return (dOut, partial.sum(0).to(dtype), out)
   }
 }

@@ -51,26 +51,36 @@ extern "C" __global__ __launch_bounds__(256) void cross_entropy_backward(const h
   }
 }
 
-/// The gradient of GELU (tanh form) at x, in `dx`, from that of its value, d_out; and the value once more, in `out`.
-/// `count` is a multiple of 8. Grid: groups of 2048 numbers; 256 threads.
+/// The gradient of GELU (tanh form) at x [rows, N], in `dx`, from that of its value, d_out; the value once more, in `out`; and
+/// each block's part of the sum of dx over rows, partial [groups, N].
+///
+/// Grid: groups of 2048 columns, groups of `together` rows; 256 threads. N is a multiple of 8.
 extern "C" __global__ __launch_bounds__(256) void gelu_backward(const half_t *x, const half_t *d_out, half_t *dx, half_t *out,
-                                                                long long count) {
+                                                                float *partial, int rows, int N, int together) {
   let_successor_start();
   wait_for_predecessor();
-  const long long at = (static_cast<long long>(blockIdx.x) * 256 + threadIdx.x) * 8;
-  if (at >= count) return;
-  float value[8], gradient[8], result[8];
-  unpack(load16(x + at), value);
-  unpack(load16(d_out + at), gradient);
-  for (int i = 0; i < 8; i++) {
-    const float squared = value[i] * value[i];
-    const float inner = 0.7978845608f * value[i] * (1.f + 0.044715f * squared);
-    // tanh through exp, which is exact to a few units in the last place also for large numbers.
-    const float bend = 1.f - 2.f * reciprocal(1.f + __expf(2.f * inner));
-    const float slope = 0.7978845608f * (1.f + 3.f * 0.044715f * squared);
-    result[i] = 0.5f * value[i] * (1.f + bend);
-    gradient[i] *= 0.5f * (1.f + bend) + 0.5f * value[i] * (1.f - bend * bend) * slope;
+  const int column = (blockIdx.x * 256 + threadIdx.x) * 8;
+  if (column >= N) return;
+  const int from = blockIdx.y * together, to = min(from + together, rows);
+  float sum[8] = {};
+#pragma unroll 2
+  for (int row = from; row < to; row++) {
+    const long long at = static_cast<long long>(row) * N + column;
+    float value[8], gradient[8], result[8];
+    unpack(load16(x + at), value);
+    unpack(load16(d_out + at), gradient);
+    for (int i = 0; i < 8; i++) {
+      const float squared = value[i] * value[i];
+      const float inner = 0.7978845608f * value[i] * (1.f + 0.044715f * squared);
+      // tanh through exp, which is exact to a few units in the last place also for large numbers.
+      const float bend = 1.f - 2.f * reciprocal(1.f + __expf(2.f * inner));
+      const float slope = 0.7978845608f * (1.f + 3.f * 0.044715f * squared);
+      result[i] = 0.5f * value[i] * (1.f + bend);
+      gradient[i] *= 0.5f * (1.f + bend) + 0.5f * value[i] * (1.f - bend * bend) * slope;
+      sum[i] += gradient[i];
+    }
+    store16(dx + at, pack(gradient));
+    store16(out + at, pack(result));
   }
-  store16(dx + at, pack(gradient));
-  store16(out + at, pack(result));
+  for (int i = 0; i < 8; i++) partial[static_cast<long long>(blockIdx.y) * N + column + i] = sum[i];
 }

@@ -61,12 +61,11 @@ struct FusedTraining {
         let (q, k, v) = Self.heads(qkv)
         let (dq, dk, dv) = dy.matmul(w[2]).reshape(attended.shape).segmentAttentionGradients(
           q, k, v, out: attended, logs: logs, segments: segments, scale: constant)
-        let (dQKV, dScales) = kernels.qkvGradient(
+        let (dQKV, dBias, dScales) = kernels.qkvGradient(
           dq.contiguous(), dk.contiguous(), dv.contiguous(), qkv: qkv, unit: unit)
-        let product = LinearGradients(dQKV, x)
         return (
           dQKV.matmul(w[0]),
-          [product.weight, product.bias, projection.weight, projection.bias]
+          [LinearGradients.weight(dQKV, x), dBias, projection.weight, projection.bias]
             + (dScales.map { [$0] } ?? [])
         )
       }
@@ -121,11 +120,11 @@ struct FusedTraining {
     return kernels.sublayer(stream, modulation, weights: weights) { [kernels] x, w in
       let hidden = x.linear(w[0], w[1])
       return SublayerPass(y: hidden.geluTanh().linear(w[2], w[3])) { dy, x in
-        let (dHidden, activated) = kernels.geluGradient(dy.matmul(w[2]), hidden)
+        let (dHidden, dBias, activated) = kernels.geluGradient(dy.matmul(w[2]), hidden)
         let second = LinearGradients(dy, activated)
-        let first = LinearGradients(dHidden, x)
         return (
-          dHidden.matmul(w[0]), [first.weight, first.bias, second.weight, second.bias]
+          dHidden.matmul(w[0]),
+          [LinearGradients.weight(dHidden, x), dBias, second.weight, second.bias]
         )
       }
     }

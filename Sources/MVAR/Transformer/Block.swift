@@ -37,9 +37,23 @@ struct Modulation {
   /// Splits `[B, 3 n, C]`, ordered γ₁…γₙ s₁…sₙ b₁…bₙ, into n modulations.
   static func split(_ parameters: Tensor) -> [Modulation] {
     let count = parameters.length(1) / 3
-    func part(_ index: Int) -> Tensor { parameters.slice(1, index..<index + 1) }
+    let parts = separated(parameters)
     return (0..<count).map {
-      Modulation(gain: part($0), onePlusScale: part(count + $0) + 1, shift: part(2 * count + $0))
+      Modulation(
+        gain: parts[$0], onePlusScale: parts[count + $0] + 1, shift: parts[2 * count + $0])
+    }
+  }
+
+  /// The parts of `[B, m, C]`, `[B, 1, C]` each, in memory of their own: their gradients are joined once, where that of each
+  /// slice would fill the whole with zeros.
+  private static func separated(_ parameters: Tensor) -> [Tensor] {
+    let (B, count, C) = parameters.shape3
+    return withCustomGradient(of: [parameters]) {
+      (0..<count).map { parameters.slice(1, $0..<$0 + 1).clone() }
+    } backward: { gradients in
+      guard let like = gradients.lazy.compactMap({ $0 }).first else { return [nil] }
+      let zeros = Tensor.zeros([B, 1, C], dtype: like.dtype, device: like.device)
+      return [.concatenate(gradients.map { $0 ?? zeros }, axis: 1)]
     }
   }
 }

@@ -56,9 +56,10 @@ public struct Transformer {
     ///
     /// - Parameter factors: `[depth, n, B]` for n sublayers a block.
     public func scalingSublayers(by factors: Tensor) -> Condition {
+      let factors = factors.to(embedding.dtype)
       let blocks = blocks.enumerated().map { index, modulations in
         modulations.enumerated().map { sublayer, modulation in
-          let factor = factors[index][sublayer].reshape(-1, 1, 1).to(modulation.gain.dtype)
+          let factor = factors[index][sublayer].reshape(-1, 1, 1)
           return Modulation(
             gain: modulation.gain * factor, onePlusScale: modulation.onePlusScale,
             shift: modulation.shift)
