@@ -9,6 +9,16 @@ public struct MambaScanGradients {
   public let d: Tensor
 }
 
+/// What a scan computes on the way, made again for its gradient: a step would need a tenth more memory to keep it.
+public struct MambaScanTrace {
+  /// The scan's output, `[R, n, D]`.
+  public let y: Tensor
+  /// B and C behind the convolution, `[R, n, 128]`.
+  let shared: Tensor
+  /// The state in front of each chunk of tokens, `[R, H, chunks, 64, 64]`.
+  let states: Tensor
+}
+
 extension TrainingKernels {
   /// Convolution, SiLU, selective scan and skip connection over whole sequences, from a state of zero.
   ///
@@ -47,23 +57,33 @@ extension TrainingKernels {
       ])
   }
 
+  /// ``scan(_:_:)`` once more, with what its gradient needs.
+  public func scanAgain(_ projected: Tensor, _ weights: MambaScanWeights) -> MambaScanTrace {
+    let (R, n, _) = projected.shape3
+    let H = weights.a.count
+    let trace = MambaScanTrace(
+      y: empty([R, n, 64 * H], projected), shared: shared(projected, weights),
+      states: empty([R, H, (n + 63) / 64, 64, 64], projected))
+    walk(projected, trace.shared, weights, y: trace.y, states: trace.states)
+    return trace
+  }
+
   /// Gradients of ``scan(_:_:)``; those of x, B, C and dt go to their columns of `dProjected`.
   public func scanGradients(
-    _ dy: Tensor, _ projected: Tensor, _ weights: MambaScanWeights, into dProjected: Tensor
+    _ dy: Tensor, _ projected: Tensor, _ weights: MambaScanWeights, _ trace: MambaScanTrace,
+    into dProjected: Tensor
   ) -> MambaScanGradients {
     let (R, n, _) = projected.shape3
     let H = weights.a.count
-    let shared = shared(projected, weights)
-    let states = empty([R, H, (n + 63) / 64, 64, 64], projected)
-    walk(projected, shared, weights, y: nil, states: states)
     let dx = empty([R, n, 64 * H + 128], projected)
     let dShared = empty([R, n, H, 128], projected)
     let heads = sums([R, H, 3], projected)
     launch(
       "ssd_backward", grid: (H, R, 1), threads: 128,
       [
-        .tensor(projected), .tensor(shared), .tensor(dy), .tensor(states), .tensor(dx),
-        .tensor(dShared), .tensor(dProjected), .tensor(heads), .tensor(weights.convWeight),
+        .tensor(projected), .tensor(trace.shared), .tensor(dy), .tensor(trace.states),
+        .tensor(dx), .tensor(dShared), .tensor(dProjected), .tensor(heads),
+        .tensor(weights.convWeight),
         .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
         .tensor(weights.d), .int(n),
       ])

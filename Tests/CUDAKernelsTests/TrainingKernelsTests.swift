@@ -78,8 +78,10 @@ struct TrainingKernelsTests {
         d: d.leaf)
       let parts = projected.leaf.split([D, D + 128, H], axis: 2)
       let expected = mixer(xBC: parts[1], dt: parts[2], state: nil, keepsState: false).0
-      try expectClose(
-        kernels.scan(projected.half, weights), expected, dtype, roundings: 4, "y of \(shape)")
+      let y = kernels.scan(projected.half, weights)
+      try expectClose(y, expected, dtype, roundings: 4, "y of \(shape)")
+      let trace = kernels.scanAgain(projected.half, weights)
+      #expect(try trace.y.isEqual(to: y))
 
       let dy = Pair(R, n, D, seed: 7, dtype)
       let gradients = expected.gradients(
@@ -88,7 +90,9 @@ struct TrainingKernelsTests {
       func found() -> (Tensor, MambaScanGradients) {
         let dProjected = Tensor.zeros(projected.half.shape, dtype: dtype, device: gpu)
         return (
-          dProjected, kernels.scanGradients(dy.half, projected.half, weights, into: dProjected)
+          dProjected,
+          kernels.scanGradients(
+            dy.half, projected.half, weights, trace, into: dProjected)
         )
       }
       let (dProjected, dSmall) = found()

@@ -92,14 +92,15 @@ struct FusedTraining {
         convWeight: w[1].reshape(-1, Mamba2.convWidth).contiguous(), convBias: w[2].contiguous(),
         dtBias: w[3].contiguous(), a: w[4].contiguous(), d: w[5].contiguous())
       let projected = x.linear(w[0])
-      let y = kernels.scan(projected, scan)
-      let gated = kernels.gatedNorm(y, projected, weight: w[6])
+      let gated = kernels.gatedNorm(
+        kernels.scan(projected, scan), projected, weight: w[6])
       return SublayerPass(y: gated.linear(w[7])) { dy, x in
         let dProjected = Tensor.empty(projected.shape, dtype: x.dtype, device: x.device)
+        let trace = kernels.scanAgain(projected, scan)
         let norm = kernels.gatedNormGradients(
-          dy.matmul(w[7]), y, projected, weight: w[6], into: dProjected)
+          dy.matmul(w[7]), trace.y, projected, weight: w[6], into: dProjected)
         let dOut = LinearGradients.weight(dy, norm.out)
-        let small = kernels.scanGradients(norm.y, projected, scan, into: dProjected)
+        let small = kernels.scanGradients(norm.y, projected, scan, trace, into: dProjected)
         return (
           dProjected.matmul(w[0]),
           [
