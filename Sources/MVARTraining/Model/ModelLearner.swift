@@ -21,6 +21,7 @@ public final class ModelLearner {
   private let precision: DType
   let device: Device
   private let recomputes: Bool
+  private let fused: Bool
   private let plan: StepPlan
   private let progressive: ProgressivePlan?
   private let health: Health
@@ -43,16 +44,18 @@ public final class ModelLearner {
   ///   - precision: What the model computes in; its weights stay in float32.
   ///   - steps: Of the run, and `stepsPerEpoch` of one pass over the data.
   ///   - recomputes: Whether blocks are computed again in the backward pass, to save memory.
+  ///   - fused: Whether a GPU may use fused kernels.
   public init(
     _ settings: ModelTrainingSettings, configuration: TransformerConfiguration,
     initial: any ParameterSource, tokenizer: Tokenizer, precision: DType, device: Device,
-    steps: Int, stepsPerEpoch: Int, recomputes: Bool = false,
+    steps: Int, stepsPerEpoch: Int, recomputes: Bool = false, fused: Bool = true,
     reducer: (any GradientReducer)? = nil
   ) throws {
     self.settings = settings
     self.configuration = configuration
     self.tokenizer = tokenizer
-    (self.precision, self.device, self.recomputes) = (precision, device, recomputes)
+    (self.precision, self.device) = (precision, device)
+    (self.recomputes, self.fused) = (recomputes, fused)
     self.reducer = reducer
     let weights = try MasterWeights(initial, configuration: configuration, device: device)
     self.weights = weights
@@ -147,11 +150,11 @@ public final class ModelLearner {
       sublayers: configuration.sublayers, device: device)
     let (input, targets) = try known(part)
     let model = try model()
-    var condition = model.condition(.of(labels, device: device))
+    var condition = model.condition(Tensor.of(labels).uploaded(to: device))
     if let factors { condition = condition.scalingSublayers(by: factors) }
-    let logits = model(
+    let logits = model.rawLogits(
       input, condition: condition, scales: scales,
-      recomputing: recomputes ? scope(weights) : nil)
+      recomputing: recomputes ? scope(weights) : nil, fused: fused)
     let losses = tokenLosses(logits, targets, smoothing: settings.labelSmoothing)  // [B, l]
     ((losses * lossWeights(scales: scales)).sum(0, 1) * (1 / Double(whole))).backward()
     return withoutGradient {
@@ -175,7 +178,7 @@ public final class ModelLearner {
   private func tokenLosses(_ logits: Tensor, _ targets: Tensor, smoothing: Double) -> Tensor {
     let (B, l, V) = logits.shape3
     let known = targets.slice(1, 0..<l).reshape(B * l)
-    return logits.reshape(B * l, V).crossEntropy(known, smoothing: smoothing).reshape(B, l)
+    return TokenLosses.of(logits.reshape(B * l, V), known, smoothing: smoothing).reshape(B, l)
   }
 
   /// Where guesses `[B, l]` are right, as numbers.
@@ -202,7 +205,7 @@ public final class ModelLearner {
       let weight = (index == scales - 1 ? newest : 1) / Double(schedule.tokenCount)
       return [Float](repeating: Float(weight), count: size.count)
     }
-    return .of(weights, device: device)
+    return Tensor.of(weights).uploaded(to: device)
   }
 
   /// Zero for parameters that a step did not use, as the reference's has it: training only the first
@@ -266,8 +269,9 @@ public final class ModelLearner {
         var sums: Tensor?
         for batch in batches {
           let (input, targets) = try known(batch)
-          let logits = model(
-            input, condition: model.condition(.of(batch.labels, device: device)))
+          let logits = model.rawLogits(
+            input, condition: model.condition(Tensor.of(batch.labels).uploaded(to: device)),
+            fused: fused)
           let losses = tokenLosses(logits, targets, smoothing: 0).sum(0)
           let rows = Tensor.stack([losses, right(logits.argmax(2), targets).sum(0)], axis: 0)
           sums = sums.map { $0 + rows } ?? rows

@@ -168,7 +168,7 @@ private final class ModelRun {
       settings, configuration: configuration, initial: initial,
       tokenizer: .load(file, device: compute.device, encodes: false), precision: compute.dtype,
       device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
-      recomputes: options.recomputes, reducer: others)
+      recomputes: options.recomputes, fused: compute.fused, reducer: others)
     isOnCPU = compute.device == .cpu
     cost = TrainingCost(configuration)
     peak = isOnCPU ? nil : (try? CUDA.properties()).flatMap { TrainingCost.peak(gpu: $0.name) }
