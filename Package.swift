@@ -64,6 +64,7 @@ let package = Package(
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
         .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
+        .embedInCode("linear_tiles.cu"), .embedInCode("mamba_scan_at_once.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),

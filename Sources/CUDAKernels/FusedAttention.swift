@@ -18,17 +18,22 @@ public enum AttentionScale {
 
 extension CUDAKernels {
   /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
-  public func attention(_ qkv: Tensor, scale: AttentionScale) -> Tensor {
+  ///
+  /// - Parameter ahead: at most two weights.
+  public func attention(
+    _ qkv: Tensor, scale: AttentionScale, ahead: WeightsAhead = .none
+  ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
-      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
+      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale, ahead)
   }
 
   /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
   public func attention(
-    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int
+    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int,
+    ahead: WeightsAhead = .none
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
@@ -43,13 +48,14 @@ extension CUDAKernels {
       ])
     return attention(
       qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
+      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale,
+      ahead)
   }
 
   private func attention(
     _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
     _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
-    _ scale: AttentionScale
+    _ scale: AttentionScale, _ ahead: WeightsAhead
   ) -> Tensor {
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     var (scales, constant) = (Tensor?.none, 1.0)
@@ -69,7 +75,7 @@ extension CUDAKernels {
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
         .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1), .int(heads),
         .int(together),
-      ])
+      ] + ahead.arguments(2))
     return out
   }
 }

@@ -50,7 +50,10 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
 extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *projected, half_t *shared,
                                                                const float *conv_weight, const float *conv_bias,
                                                                const half_t *conv_before, half_t *conv_after, int n,
-                                                               int heads) {
+                                                               int heads, const void *ahead, long long ahead_bytes,
+                                                               const void *ahead2, long long ahead2_bytes) {
+  fetch_ahead(ahead, ahead_bytes);
+  fetch_ahead(ahead2, ahead2_bytes);
   let_successor_start();
   wait_for_predecessor();
   const int inner = heads * 64, channels = inner + 128, stride = 2 * inner + 128 + heads;

@@ -5,13 +5,15 @@
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
 /// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
+/// `ahead` is what the next kernels read, in memory that no kernel writes.
 /// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
                                           int last_condition, int groups, int inner, const half_t *bias, int parts,
-                                          float *scales) {
+                                          float *scales, const void *ahead, long long ahead_bytes) {
   __shared__ float scratch[32];
+  fetch_ahead(ahead, ahead_bytes);
   let_successor_start();
   wait_for_predecessor();
   const long long token = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;

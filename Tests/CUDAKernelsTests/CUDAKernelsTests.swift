@@ -9,18 +9,18 @@ import TorchTestSupport
 
 // Each kernel against the readable path in float32, on numbers that 16 bits hold exactly. They run where a GPU is.
 
-private let hasGPU: Bool = {
+let hasGPU: Bool = {
   try? LibTorch.load(cuda: true)
   return LibTorch.hasNVIDIADriver && CUDA.isAvailable
 }()
-private let gpu = Device.cuda(0)
-private let types: [DType] = [.bfloat16, .float16]
+let gpu = Device.cuda(0)
+let types: [DType] = [.bfloat16, .float16]
 
-private func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
+func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
   (Tensor.randn(shape, seed: seed) * scale).to(dtype, device: gpu)
 }
 
-private func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
+func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
 
 extension Tensor {
   fileprivate func root() -> Tensor { (log() * 0.5).exp() }
@@ -28,7 +28,7 @@ extension Tensor {
 }
 
 /// A share of the largest number, as sums of rounded numbers have it.
-private func expectClose(
+func expectClose(
   _ found: Tensor, _ expected: Tensor, _ dtype: DType, roundings: Double = 4,
   _ comment: Comment? = nil, location: SourceLocation = #_sourceLocation
 ) throws {
@@ -187,8 +187,10 @@ struct CUDAKernelsTests {
       .reshape(R, n, width / 3)
   }
 
-  @Test(arguments: types, [64, 192])
-  func scansLikeTheMambaLayer(_ dtype: DType, width: Int) throws {
+  /// Few sequences are scanned at once, many in chunks.
+  @Test(arguments: types, [(64, 3), (192, 3), (64, 70)])
+  func scansLikeTheMambaLayer(_ dtype: DType, _ size: (width: Int, sequences: Int)) throws {
+    let (width, R) = size
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
       let layer = Mamba2(
@@ -196,10 +198,9 @@ struct CUDAKernelsTests {
       let weights = MambaScanWeights(
         convWeight: layer.convWeight.reshape(-1, 4).to(gpu), convBias: layer.convBias.to(gpu),
         dtBias: layer.dtBias.to(gpu), a: layer.a.to(gpu), d: layer.d.to(gpu))
-      let R = 3
       let state = MambaScanState(sequences: R, inner: layer.inner, dtype: dtype, device: gpu)
       var expectedState: Mamba2State?
-      let counts = [1, 4, 2, 65, 130, 256]
+      let counts = [1, 4, 2, 25, 64, 65, 130, 256, 100]
       for (scale, n) in counts.enumerated() {
         let x = Tensor.randn([R, n, width], seed: UInt64(10 + scale)).to(dtype).to(.float32)
         let projected = layer.inProj(x).to(dtype, device: gpu)
