@@ -58,6 +58,20 @@ __device__ __forceinline__ void copy16_async(half_t *target, const half_t *sourc
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(inside ? 16 : 0) : "memory");
 }
 
+/// Copies eight numbers from an address that is a multiple of 16 bytes if `aligned`, else of 4.
+__device__ __forceinline__ void copy16_async(half_t *target, const half_t *source, bool inside, bool aligned) {
+  if (aligned) return copy16_async(target, source, inside);
+  const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(target));
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address + 4 * i), "l"(source + 2 * i), "r"(inside ? 4 : 0)
+                 : "memory");
+  }
+}
+
+/// Asks for the line of 128 bytes at an address.
+__device__ __forceinline__ void prefetch(const void *address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
 /// Ends a group of copies.
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

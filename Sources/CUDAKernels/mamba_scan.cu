@@ -86,7 +86,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
     half_t *conv_after, float *state, int n, int reads_state, int keeps_state) {
-  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW];
+  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW], zs[64 * ROW];
   __shared__ float dts[64], cumulative[64], to_end[64], to_sixteenth[64];
   let_successor_start();
   wait_for_predecessor();
@@ -123,6 +123,20 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       const half_t *source = shared + (start + row) * 128 + column;
       copy16_async(bs + row * ROW + column, source, row < count);
       copy16_async(cs + row * ROW + column, source + 64, row < count);
+    }
+    commit_copies();
+    // The gates come in later; each warp copies its own.
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int row = warp * 16 + lane / 8 + 4 * i;
+      copy16_async(zs + row * ROW + lane % 8 * 8, gates + static_cast<long long>(start + row) * stride, row < count, aligned);
+    }
+    commit_copies();
+    // The next chunk's x and gates are on their way to the cache.
+    if (start + 64 + threadIdx.x % 64 < n) {
+      const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x % 64) * stride + own;
+      if (threadIdx.x >= 64) row += inner;
+      prefetch(row), prefetch(row + 63);
     }
     uint32 window[19];
     const int channel = own + lane * 2;
@@ -167,7 +181,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       store4(row, pack(h[tile][0], h[tile][1]));
       store4(row + 8 * ROW, pack(h[tile][2], h[tile][3]));
     }
-    wait_for_copies();
+    wait_for_copies_but<1>();
     __syncthreads();
 
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
@@ -237,13 +251,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
         multiply_tiles(y[tile + 1], weights, b[2], b[3]);
       }
     }
-    uint4 gate[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int row = warp * 16 + lane / 8 + 4 * i;
-      gate[i] = make_uint4(0, 0, 0, 0);
-      if (row < count) gate[i] = load16(gates + static_cast<long long>(start + row) * stride, aligned);
-    }
+    wait_for_copies();
     // Each warp has read its own rows of C; they now hold its rows of y.
     __syncwarp();
     for (int tile = 0; tile < 8; tile++) {
@@ -258,7 +266,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       const bool inside = token < n;
       float values[8], z[8], sum = 0.f;
       unpack(load16(cs + (warp * 16 + row) * ROW + column), values);
-      unpack(gate[i], z);
+      unpack(load16(zs + (warp * 16 + row) * ROW + column), z);
       for (int c = 0; c < 8; c++) values[c] *= silu(z[c]);
       const uint4 rounded = pack(values);
       unpack(rounded, values);
