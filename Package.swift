@@ -65,6 +65,7 @@ let package = Package(
         .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
         .embedInCode("linear_tiles.cu"), .embedInCode("mamba_scan_at_once.cu"),
+        .embedInCode("attention_at_once.cu"), .embedInCode("embed_tokens.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),

@@ -13,7 +13,10 @@ public final class CUDAKernels: @unchecked Sendable {
   let modulatedNorm: CUDAKernel
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
+  let attentionAtOnceOf4: CUDAKernel
+  let attentionAtOnceOf8: CUDAKernel
   let appendKeys: CUDAKernel
+  let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
   let scansAtOnce: [ScanAtOnce: CUDAKernel]
@@ -64,7 +67,13 @@ public final class CUDAKernels: @unchecked Sendable {
     // 16 rows of queries a warp, 64 of keys and of values.
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
+    // 256 keys and values, and a float for each.
+    attentionAtOnceOf4 = try program.kernel(
+      "attention_at_once_4", sharedBytes: (64 + 512) * 144 + 1024)
+    attentionAtOnceOf8 = try program.kernel(
+      "attention_at_once_8", sharedBytes: (128 + 512) * 144 + 1024)
     appendKeys = try program.kernel("append_keys")
+    embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
     mambaShared = try program.kernel("mamba_shared")
     mambaScan = try program.kernel("mamba_scan")
@@ -87,10 +96,12 @@ public final class CUDAKernels: @unchecked Sendable {
   public static var source: String {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
-      PackageResources.attention_cu, PackageResources.mamba_scan_cu,
+      PackageResources.attention_cu, PackageResources.attention_at_once_cu,
+      PackageResources.mamba_scan_cu,
       PackageResources.mamba_scan_at_once_cu, PackageResources.token_draw_cu,
       PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
-      PackageResources.token_map_cu, PackageResources.last_convolution_cu,
+      PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
+      PackageResources.last_convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 
@@ -147,10 +158,12 @@ struct KernelChoices {
   var rowsAhead = FewRowsForm.largestRows + 1..<1025
   /// Whether a scale is scanned at once where sequences are few.
   var scansAtOnce = true
+  /// Whether all keys of a scale lie in shared memory at once, where they fit.
+  var attendsAtOnce = true
 
   /// As it was without them.
   static var plain: KernelChoices {
-    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scansAtOnce: false)
+    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scansAtOnce: false, attendsAtOnce: false)
   }
 }
 

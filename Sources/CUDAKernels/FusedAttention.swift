@@ -14,6 +14,13 @@ public enum AttentionScale {
   /// Both are divided by their lengths; float32 `[H]` is each head's scale.
   case unitVectors(Tensor)
   case constant(Double)
+
+  fileprivate var parts: (scales: Tensor?, constant: Double) {
+    switch self {
+    case .unitVectors(let scales): (scales, 1)
+    case .constant(let value): (nil, value)
+    }
+  }
 }
 
 extension CUDAKernels {
@@ -25,6 +32,9 @@ extension CUDAKernels {
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
+    if choices.attendsAtOnce, (65...256).contains(n) {
+      return attentionAtOnce(qkv, R, n, C, scale, ahead)
+    }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
       C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale, ahead)
@@ -52,17 +62,30 @@ extension CUDAKernels {
       ahead)
   }
 
+  private func attentionAtOnce(
+    _ qkv: Tensor, _ R: Int, _ n: Int, _ C: Int, _ scale: AttentionScale, _ ahead: WeightsAhead
+  ) -> Tensor {
+    let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
+    let (scales, constant) = scale.parts
+    // Smaller blocks where larger ones would leave multiprocessors free.
+    let large = R * (C / 64) * ((n + 127) / 128) >= multiprocessors
+    let (kernel, warps) = large ? (attentionAtOnceOf8, 8) : (attentionAtOnceOf4, 4)
+    kernel(
+      grid: ((n + 16 * warps - 1) / (16 * warps), C / 64, R), threads: 32 * warps, overlaps: true,
+      [
+        .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
+        .int(scales == nil ? 0 : 1),
+      ] + ahead.arguments(2))
+    return out
+  }
+
   private func attention(
     _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
     _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
     _ scale: AttentionScale, _ ahead: WeightsAhead
   ) -> Tensor {
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
-    var (scales, constant) = (Tensor?.none, 1.0)
-    switch scale {
-    case .unitVectors(let heads): scales = heads
-    case .constant(let value): constant = value
-    }
+    let (scales, constant) = scale.parts
     // Short scales share blocks; long ones have more queries for each key that is loaded.
     let together = keyCount > n || n > 32 ? 1 : n > 16 ? 2 : 4
     let (kernel, warps) = n > 64 ? (attentionOf8, 8) : (attentionOf4, 4)

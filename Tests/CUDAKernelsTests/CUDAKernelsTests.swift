@@ -85,7 +85,7 @@ struct CUDAKernelsTests {
     arguments: types,
     [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
-      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (1, 1024, 1),
+      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 1024, 1),
     ])
   func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape

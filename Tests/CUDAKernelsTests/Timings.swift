@@ -101,9 +101,10 @@ struct Timings {
 
   /// All scales of a picture, without what is drawn between them.
   @Test(arguments: [16, 24]) func scales(_ depth: Int) throws {
-    var (ahead, tiles, scan) = (
-      KernelChoices.plain, KernelChoices.plain, KernelChoices.plain
+    var (ahead, tiles, scan, attention) = (
+      KernelChoices.plain, KernelChoices.plain, KernelChoices.plain, KernelChoices.plain
     )
+    attention.attendsAtOnce = true
     ahead.rowsAhead = KernelChoices().rowsAhead
     tiles.tiledRows = KernelChoices().tiledRows
     scan.scansAtOnce = true
@@ -120,7 +121,8 @@ struct Timings {
           print("d\(depth), batch \(batch): us by scale")
           for (name, choices) in [
             ("plain", .plain), ("weights ahead", ahead), ("tiles", tiles),
-            ("scan at once", scan), ("tiles + scan", both), ("all", KernelChoices()),
+            ("scan at once", scan), ("attention", attention), ("tiles + scan", both),
+            ("all", KernelChoices()),
           ] {
             fused.kernels.choices = choices
             let times = try times(fused, configuration.schedule, batch: batch)
