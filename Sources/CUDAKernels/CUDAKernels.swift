@@ -156,14 +156,14 @@ struct KernelChoices {
   /// For so many rows weights are asked for ahead of their product. The kernel for fewer rows does so by itself, and more
   /// rows keep memory busy.
   var rowsAhead = FewRowsForm.largestRows + 1..<1025
-  /// Whether a scale is scanned at once where sequences are few.
-  var scansAtOnce = true
+  /// For so many blocks to a multiprocessor, heads of sequences, a scale is scanned at once.
+  var scannedAtOnce = 1
   /// Whether all keys of a scale lie in shared memory at once, where they fit.
   var attendsAtOnce = true
 
   /// As it was without them.
   static var plain: KernelChoices {
-    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scansAtOnce: false, attendsAtOnce: false)
+    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scannedAtOnce: 0, attendsAtOnce: false)
   }
 }
 

@@ -36,11 +36,9 @@ struct ScanAtOnce: Hashable {
 
   private init(warps: Int) { self.warps = warps }
 
-  /// Nil where the scan in chunks is to be used.
-  init?(sequences: Int, tokens: Int, heads: Int, _ multiprocessors: Int) {
-    guard sequences * heads <= multiprocessors,
-      let form = Self.all.first(where: { tokens <= 16 * $0.warps })
-    else { return nil }
+  /// Nil for more tokens than one block can have.
+  init?(tokens: Int) {
+    guard let form = Self.all.first(where: { tokens <= 16 * $0.warps }) else { return nil }
     self = form
   }
 
@@ -69,9 +67,7 @@ extension CUDAKernels {
     let squares = Tensor.empty([R, heads, n], device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
-    if choices.scansAtOnce,
-      let form = ScanAtOnce(sequences: R, tokens: n, heads: heads, multiprocessors)
-    {
+    if R * heads <= choices.scannedAtOnce * multiprocessors, let form = ScanAtOnce(tokens: n) {
       scansAtOnce[form]!(
         grid: (heads, R, 1), threads: form.threads, overlaps: true,
         [

@@ -99,6 +99,42 @@ struct Timings {
     }
   }
 
+  /// The two forms of the scan, and of attention, where there are many sequences.
+  @Test(arguments: [16, 24]) func forms(_ depth: Int) throws {
+    let (R, heads) = (128, 2 * depth)
+    try withInferenceMode {
+      try withTorchErrors {
+        let kernels = try CUDAKernels.shared(.bfloat16)
+        defer { kernels.choices = KernelChoices() }
+        let (D, P) = (64 * heads, 128 * heads + 128 + heads)
+        let weights = MambaScanWeights(
+          convWeight: random(D + 128, 4, seed: 1, .float32),
+          convBias: random(D + 128, seed: 2, .float32), dtBias: random(heads, seed: 3, .float32),
+          a: random(heads, seed: 4, .float32) * 0.1 - 1, d: random(heads, seed: 5, .float32))
+        let state = MambaScanState(sequences: R, inner: D, dtype: .bfloat16, device: gpu)
+        print(
+          "d\(depth), \(R) sequences, us: tokens, scan, scan at once, attention, attention at once")
+        for n in [1, 16, 36, 64, 100, 169, 256] {
+          let projected = random(1, n, P, seed: 6, .bfloat16).repeated(R, 1, 1)
+          let qkv = random(1, n, 3 * 64 * depth, seed: 7, .bfloat16).repeated(R, 1, 1)
+          let times = try [KernelChoices.plain, KernelChoices(scannedAtOnce: 1000)].map { choices in
+            kernels.choices = choices
+            return (
+              try microseconds {
+                _ = kernels.mambaScan(projected, weights, state: state, scale: 1, keepsState: true)
+              },
+              try microseconds { _ = kernels.attention(qkv, scale: .constant(0.1)) }
+            )
+          }
+          #expect(times.allSatisfy { $0.0 > 0 && $0.1 > 0 })
+          print(
+            String(format: "%5d", n), text(times[0].0), text(times[1].0), text(times[0].1),
+            text(times[1].1))
+        }
+      }
+    }
+  }
+
   /// All scales of a picture, without what is drawn between them.
   @Test(arguments: [16, 24]) func scales(_ depth: Int) throws {
     var (ahead, tiles, scan, attention) = (
@@ -107,9 +143,9 @@ struct Timings {
     attention.attendsAtOnce = true
     ahead.rowsAhead = KernelChoices().rowsAhead
     tiles.tiledRows = KernelChoices().tiledRows
-    scan.scansAtOnce = true
+    scan.scannedAtOnce = 1
     var both = tiles
-    both.scansAtOnce = true
+    both.scannedAtOnce = 1
     try withInferenceMode {
       try withTorchErrors {
         let configuration = TransformerConfiguration(kind: .mvar, depth: depth)
