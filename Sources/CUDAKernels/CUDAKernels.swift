@@ -13,8 +13,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let modulatedNorm: CUDAKernel
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
-  let attentionAtOnceOf4: CUDAKernel
-  let attentionAtOnceOf8: CUDAKernel
+  let attentionsAtOnce: [AttentionAtOnce: CUDAKernel]
   let appendKeys: CUDAKernel
   let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
@@ -67,11 +66,11 @@ public final class CUDAKernels: @unchecked Sendable {
     // 16 rows of queries a warp, 64 of keys and of values.
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
-    // 256 keys and values, and a float for each.
-    attentionAtOnceOf4 = try program.kernel(
-      "attention_at_once_4", sharedBytes: (64 + 512) * 144 + 1024)
-    attentionAtOnceOf8 = try program.kernel(
-      "attention_at_once_8", sharedBytes: (128 + 512) * 144 + 1024)
+    let program = program
+    attentionsAtOnce = try Dictionary(
+      uniqueKeysWithValues: AttentionAtOnce.all.map {
+        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+      })
     appendKeys = try program.kernel("append_keys")
     embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
@@ -79,7 +78,6 @@ public final class CUDAKernels: @unchecked Sendable {
     mambaScan = try program.kernel("mamba_scan")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
-    let program = program
     scansAtOnce = try Dictionary(
       uniqueKeysWithValues: ScanAtOnce.all.map {
         ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))

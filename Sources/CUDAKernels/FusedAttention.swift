@@ -23,6 +23,32 @@ public enum AttentionScale {
   }
 }
 
+/// The form of attention that has all keys of a scale in shared memory at once.
+struct AttentionAtOnce: Hashable {
+  /// Each has 16 queries.
+  let warps: Int
+  let keys: Int
+
+  static let all = [
+    AttentionAtOnce(warps: 4, keys: 64), AttentionAtOnce(warps: 4, keys: 256),
+    AttentionAtOnce(warps: 8, keys: 256),
+  ]
+
+  private init(warps: Int, keys: Int) { (self.warps, self.keys) = (warps, keys) }
+
+  /// Nil for more tokens than fit, and for so few that heads should share a block.
+  ///
+  /// - Parameter warps: 4 or 8, where there is a choice.
+  init?(tokens: Int, warps: Int) {
+    guard (33...256).contains(tokens) else { return nil }
+    self = tokens <= 64 ? Self.all[0] : AttentionAtOnce(warps: warps, keys: 256)
+  }
+
+  var name: String { "attention_at_once_\(warps)_\(keys)" }
+  /// Rows of queries, keys and values, and a float for each key.
+  var sharedBytes: Int { (16 * warps + 2 * keys) * 144 + 4 * keys }
+}
+
 extension CUDAKernels {
   /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
   ///
@@ -32,8 +58,10 @@ extension CUDAKernels {
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
-    if choices.attendsAtOnce, (65...256).contains(n) {
-      return attentionAtOnce(qkv, R, n, C, scale, ahead)
+    // Smaller blocks where larger ones would leave multiprocessors free.
+    let warps = R * (C / 64) * ((n + 127) / 128) < multiprocessors ? 4 : 8
+    if choices.attendsAtOnce, let form = AttentionAtOnce(tokens: n, warps: warps) {
+      return attention(form, qkv, scale, ahead)
     }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
@@ -62,16 +90,16 @@ extension CUDAKernels {
       ahead)
   }
 
-  private func attentionAtOnce(
-    _ qkv: Tensor, _ R: Int, _ n: Int, _ C: Int, _ scale: AttentionScale, _ ahead: WeightsAhead
+  private func attention(
+    _ form: AttentionAtOnce, _ qkv: Tensor, _ scale: AttentionScale, _ ahead: WeightsAhead
   ) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     let (scales, constant) = scale.parts
-    // Smaller blocks where larger ones would leave multiprocessors free.
-    let large = R * (C / 64) * ((n + 127) / 128) >= multiprocessors
-    let (kernel, warps) = large ? (attentionAtOnceOf8, 8) : (attentionAtOnceOf4, 4)
-    kernel(
-      grid: ((n + 16 * warps - 1) / (16 * warps), C / 64, R), threads: 32 * warps, overlaps: true,
+    let queries = 16 * form.warps
+    attentionsAtOnce[form]!(
+      grid: ((n + queries - 1) / queries, C / 64, R), threads: 32 * form.warps, overlaps: true,
       [
         .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(scales == nil ? 0 : 1),

@@ -46,6 +46,13 @@ extension CUDAKernels {
 
   /// SiLU(group norm(x)), with 32 groups.
   public func groupNormSiLU(_ input: NormInput, weight: Tensor, shift: Tensor) -> Tensor {
+    groupNorm(input, weight: weight, shift: shift, activates: true)
+  }
+
+  /// Group norm(x), with 32 groups, and SiLU of it if asked for.
+  public func groupNorm(
+    _ input: NormInput, weight: Tensor, shift: Tensor, activates: Bool = false
+  ) -> Tensor {
     let (B, stride, H, W) = input.x.shape4
     let C = input.channels
     let factors = factors(input, weight: weight, shift: shift)
@@ -57,6 +64,7 @@ extension CUDAKernels {
       grid: (groups, B, 1), threads: threads, overlaps: true,
       [
         .tensor(input.x), .tensor(factors), .tensor(out), .int(H * W), .int(C), .int(stride),
+        .int(activates ? 1 : 0),
       ])
     return out
   }

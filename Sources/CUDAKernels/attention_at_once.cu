@@ -1,19 +1,17 @@
 // Attention inside a scale of up to 256 tokens: all keys and values of a head lie in shared memory at once, so that memory is
 // waited for once. A block has one head of one sequence, and 16 queries for each of its warps.
-constexpr int ALL_KEYS = 256;
-
-/// out [R, n, H·64] = softmax(scale · q·kᵀ) · v for qkv [R, n, 3·H·64], n ≤ 256.
+/// out [R, n, H·64] = softmax(scale · q·kᵀ) · v for qkv [R, n, 3·H·64], n ≤ ALL.
 ///
 /// `scales` [H] is the scale of each head; where it is null, `scale` is that of all. `unit` asks for division of queries
-/// and keys by their lengths. Grid: groups of 16·WARPS queries, heads, sequences. Shared memory: 16·WARPS + 512 rows, and
-/// 256 floats.
-template <int WARPS>
+/// and keys by their lengths. Grid: groups of 16·WARPS queries, heads, sequences. Shared memory: 16·WARPS + 2·ALL rows, and
+/// ALL floats.
+template <int WARPS, int ALL>
 __device__ __forceinline__ void attention_at_once(const half_t *qkv, half_t *out, const float *scales, float scale,
                                                   int n, int unit) {
   constexpr int THREADS = WARPS * 32, QUERIES = WARPS * 16;
   extern __shared__ __align__(16) half_t tiles[];
-  half_t *queries = tiles, *keys = queries + QUERIES * ROW, *values = keys + ALL_KEYS * ROW;
-  float *key_factors = reinterpret_cast<float *>(values + ALL_KEYS * ROW);
+  half_t *queries = tiles, *keys = queries + QUERIES * ROW, *values = keys + ALL * ROW;
+  float *key_factors = reinterpret_cast<float *>(values + ALL * ROW);
   let_successor_start();
   wait_for_predecessor();
   const int head = blockIdx.y, C = gridDim.y * 64, stride = 3 * C, first_query = blockIdx.x * QUERIES;
@@ -134,13 +132,14 @@ __device__ __forceinline__ void attention_at_once(const half_t *qkv, half_t *out
   }
 }
 
-#define ATTENTION_AT_ONCE(WARPS, BLOCKS)                                                                          \
-  extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void attention_at_once_##WARPS(                     \
+#define ATTENTION_AT_ONCE(WARPS, ALL, BLOCKS)                                                                     \
+  extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void attention_at_once_##WARPS##_##ALL(             \
       const half_t *qkv, half_t *out, const float *scales, float scale, int n, int unit, const void *ahead,       \
       long long ahead_bytes, const void *ahead2, long long ahead2_bytes) {                                        \
     fetch_ahead(ahead, ahead_bytes);                                                                              \
     fetch_ahead(ahead2, ahead2_bytes);                                                                            \
-    attention_at_once<WARPS>(qkv, out, scales, scale, n, unit);                                                   \
+    attention_at_once<WARPS, ALL>(qkv, out, scales, scale, n, unit);                                              \
   }
-ATTENTION_AT_ONCE(4, 2)
-ATTENTION_AT_ONCE(8, 2)
+ATTENTION_AT_ONCE(4, 64, 4)
+ATTENTION_AT_ONCE(4, 256, 2)
+ATTENTION_AT_ONCE(8, 256, 2)

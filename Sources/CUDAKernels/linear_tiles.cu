@@ -18,7 +18,7 @@ constexpr int SUM_ROW = BN + 8;
 __device__ __forceinline__ void meet() {
 #if __CUDA_ARCH__ >= 900
   if (RANKS > 1) {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
     return;
   }
 #endif

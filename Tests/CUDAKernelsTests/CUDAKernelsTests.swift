@@ -324,6 +324,10 @@ struct CUDAKernelsTests {
       let biased = kernels.groupNormSiLU(
         kernels.summedUp(x, bias: bias), weight: weight, shift: shift)
       try expectClose(biased, expected(readable(x) + column), dtype)
+      let plain = kernels.groupNorm(kernels.summedUp(x), weight: weight, shift: shift)
+      try expectClose(
+        plain,
+        readable(x).groupNorm(32, readable(weight), readable(shift), epsilon: 1e-6), dtype)
       let sum = kernels.sum(x, y, bias: bias)
       try expectClose(sum.x, readable(x) + readable(y) + column, dtype, roundings: 1)
       try expectClose(
