@@ -7,11 +7,13 @@ import TorchTestSupport
 @testable import MVAR
 
 // What the choices between kernels stand on. Asked for by name, as they take long and judge nothing but what they compute:
-//     MVAR_TIMINGS=1 swift test --filter Timings
+//     MVAR_TIMINGS=16,24 swift test --filter Timings
+// The numbers are depths of models.
 
-private let isAskedFor = ProcessInfo.processInfo.environment["MVAR_TIMINGS"] != nil && hasGPU
+private let depths = (ProcessInfo.processInfo.environment["MVAR_TIMINGS"] ?? "")
+  .split(separator: ",").compactMap { Int($0) }
 
-@Suite(.serialized, .enabled(if: isAskedFor, "needs a GPU and MVAR_TIMINGS"))
+@Suite(.serialized, .enabled(if: hasGPU && !depths.isEmpty, "needs a GPU and MVAR_TIMINGS"))
 struct Timings {
   private static let layers = 12
 
@@ -31,13 +33,12 @@ struct Timings {
   private func text(_ value: Double) -> String { String(format: "%7.2f", value) }
 
   /// A norm and a product, as they follow each other in a block, with weights that are in no cache.
-  @Test(arguments: [(depth: 16, head: 32), (depth: 24, head: 48)])
-  func products(_ model: (depth: Int, head: Int)) throws {
-    let C = 64 * model.depth
+  @Test(arguments: depths) func products(_ depth: Int) throws {
+    let C = 64 * depth
     let shapes = [
-      (3 * C, C), (C, C), (4 * C + 128 + model.head, C), (C, 2 * C), (4 * C, C), (C, 4 * C),
+      (3 * C, C), (C, C), (4 * C + 128 + 2 * depth, C), (C, 2 * C), (4 * C, C), (C, 4 * C),
     ]
-    print("d\(model.depth): us for a norm and a product; + asks for weights ahead")
+    print("d\(depth): us for a norm and a product; + asks for weights ahead")
     print("     M     N     K    norm libtorch       +    tiles       +  form")
     try withInferenceMode {
       try withTorchErrors {
@@ -100,7 +101,7 @@ struct Timings {
   }
 
   /// The two forms of the scan, and of attention, where there are many sequences.
-  @Test(arguments: [16, 24]) func forms(_ depth: Int) throws {
+  @Test(arguments: depths) func forms(_ depth: Int) throws {
     let (R, heads) = (128, 2 * depth)
     try withInferenceMode {
       try withTorchErrors {
@@ -136,7 +137,7 @@ struct Timings {
   }
 
   /// All scales of a picture, without what is drawn between them.
-  @Test(arguments: [16, 24]) func scales(_ depth: Int) throws {
+  @Test(arguments: depths) func scales(_ depth: Int) throws {
     var (ahead, tiles, scan, attention) = (
       KernelChoices.plain, KernelChoices.plain, KernelChoices.plain, KernelChoices.plain
     )
@@ -153,7 +154,7 @@ struct Timings {
         let fused = try #require(
           FusedTransformer.make(try Transformer(p, configuration: configuration)))
         defer { fused.kernels.choices = KernelChoices() }
-        for batch in [1, 2, 8] {
+        for batch in [1, 8] {
           print("d\(depth), batch \(batch): us by scale")
           for (name, choices) in [
             ("plain", .plain), ("weights ahead", ahead), ("tiles", tiles),
