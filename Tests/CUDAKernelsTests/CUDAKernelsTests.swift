@@ -9,18 +9,18 @@ import TorchTestSupport
 
 // Each kernel against the readable path in float32, on numbers that 16 bits hold exactly. They run where a GPU is.
 
-let hasGPU: Bool = {
+private let hasGPU: Bool = {
   try? LibTorch.load(cuda: true)
   return LibTorch.hasNVIDIADriver && CUDA.isAvailable
 }()
-let gpu = Device.cuda(0)
-let types: [DType] = [.bfloat16, .float16]
+private let gpu = Device.cuda(0)
+private let types: [DType] = [.bfloat16, .float16]
 
-func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
+private func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
   (Tensor.randn(shape, seed: seed) * scale).to(dtype, device: gpu)
 }
 
-func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
+private func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
 
 extension Tensor {
   fileprivate func root() -> Tensor { (log() * 0.5).exp() }
@@ -28,7 +28,7 @@ extension Tensor {
 }
 
 /// A share of the largest number, as sums of rounded numbers have it.
-func expectClose(
+private func expectClose(
   _ found: Tensor, _ expected: Tensor, _ dtype: DType, roundings: Double = 4,
   _ comment: Comment? = nil, location: SourceLocation = #_sourceLocation
 ) throws {

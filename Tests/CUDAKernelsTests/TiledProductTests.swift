@@ -6,10 +6,10 @@ import TorchTestSupport
 
 // M rows of x, K inputs, N outputs.
 
-@Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
+@Suite(.serialized, .enabled(if: OnGPU.isHere, "needs a GPU"))
 struct TiledProductTests {
   @Test(
-    arguments: types,
+    arguments: OnGPU.types,
     [
       (1, 64, 8), (33, 1024, 3072), (50, 1536, 6320), (64, 512, 200), (72, 1024, 1024),
       (97, 192, 4256), (128, 4096, 1024), (200, 6144, 1536), (224, 256, 96), (225, 1024, 72),
@@ -19,10 +19,10 @@ struct TiledProductTests {
     let (M, K, N) = shape
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
-      let x = random(1, M, K, seed: 35, dtype)
-      let weight = random(N, K, seed: 36, dtype, scale: 0.05)
-      let bias = random(N, seed: 37, dtype)
-      let plain = readable(x).linear(readable(weight))
+      let x = OnGPU.random(1, M, K, seed: 35, dtype)
+      let weight = OnGPU.random(N, K, seed: 36, dtype, scale: 0.05)
+      let bias = OnGPU.random(N, seed: 37, dtype)
+      let plain = OnGPU.readable(x).linear(OnGPU.readable(weight))
       var tried = 0
       for (ranks, parts) in [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4)] {
         // Only from Hopper on do blocks share a product.
@@ -34,16 +34,16 @@ struct TiledProductTests {
         else { continue }
         let product = try kernels.tiledProduct(form)
         for bias in [nil, bias] {
-          let expected = bias.map { plain + readable($0) } ?? plain
+          let expected = bias.map { plain + OnGPU.readable($0) } ?? plain
           let found = kernels.multiply(product, x, weight, bias)
           #expect(found.shape == [parts, 1, M, N])
-          try expectClose(
-            readable(found).sum(0), expected, dtype, roundings: 4, "\(form)")
+          try OnGPU.expectClose(
+            OnGPU.readable(found).sum(0), expected, dtype, roundings: 4, "\(form)")
         }
         if parts == 1 {
           let found = kernels.multiply(product, x, weight, bias, gelu: true).squeeze(0)
-          try expectClose(
-            found, (plain + readable(bias)).geluTanh(), dtype, roundings: 2, "\(form)")
+          try OnGPU.expectClose(
+            found, (plain + OnGPU.readable(bias)).geluTanh(), dtype, roundings: 2, "\(form)")
         }
         tried += 1
       }
@@ -52,11 +52,13 @@ struct TiledProductTests {
   }
 
   /// What weights a kernel asks for ahead changes nothing.
-  @Test(arguments: types) func asksForWeightsAhead(_ dtype: DType) throws {
+  @Test(arguments: OnGPU.types) func asksForWeightsAhead(_ dtype: DType) throws {
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
-      let weights = [random(1000, 24, seed: 1, dtype), random(1024, 4104, seed: 2, dtype)]
-      let qkv = random(2, 25, 3 * 128, seed: 3, dtype)
+      let weights = [
+        OnGPU.random(1000, 24, seed: 1, dtype), OnGPU.random(1024, 4104, seed: 2, dtype),
+      ]
+      let qkv = OnGPU.random(2, 25, 3 * 128, seed: 3, dtype)
       let plain = kernels.attention(qkv, scale: .constant(0.1))
       let ahead = kernels.attention(
         qkv, scale: .constant(0.1), ahead: kernels.ahead(weights, rows: 50))
