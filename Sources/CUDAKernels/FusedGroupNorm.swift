@@ -46,10 +46,17 @@ extension CUDAKernels {
 
   /// SiLU(group norm(x)), with 32 groups.
   public func groupNormSiLU(_ input: NormInput, weight: Tensor, shift: Tensor) -> Tensor {
-    groupNormSiLU(input, factors: factors(input, weight: weight, shift: shift))
+    groupNorm(input, weight: weight, shift: shift, activates: true)
   }
 
-  func groupNormSiLU(_ input: NormInput, factors: Tensor) -> Tensor {
+  /// Group norm(x), with 32 groups, and SiLU of it if asked for.
+  public func groupNorm(
+    _ input: NormInput, weight: Tensor, shift: Tensor, activates: Bool = false
+  ) -> Tensor {
+    groupNorm(input, factors: factors(input, weight: weight, shift: shift), activates: activates)
+  }
+
+  func groupNorm(_ input: NormInput, factors: Tensor, activates: Bool) -> Tensor {
     let (B, stride, H, W) = input.x.shape4
     let C = input.channels
     let out = Self.emptyImages((B, C, H, W), input.x)
@@ -58,6 +65,7 @@ extension CUDAKernels {
       overlaps: true,
       [
         .tensor(input.x), .tensor(factors), .tensor(out), .int(H * W), .int(C), .int(stride),
+        .int(activates ? 1 : 0),
       ])
     return out
   }
