@@ -240,15 +240,13 @@ struct TrainingKernelsTests {
       let views = qkv.reshape(-1, 3, H, 64)
       let (a, b, c) = (views.select(1, 0), views.select(1, 1), views.select(1, 2))
       let segments = Segments(lengths, sequences: R, device: gpu)
-      let (out, logs) = a.segmentAttention(b, c, segments: segments, scale: constant)
+      let attention = FlashAttention(a, b, c, segments: segments, scale: constant)
       // Scores are sums of rounded products, which the softmax then multiplies by the scale.
-      try expectClose(out, expected, dtype, roundings: 16, "out of \(shape)")
+      try expectClose(attention.out, expected, dtype, roundings: 16, "out of \(shape)")
       let dOut = Pair(R * n, H, 64, seed: 32, dtype)
       func found() -> (qkv: Tensor, sum: Tensor, scales: Tensor?) {
-        let (dq, dk, dv) = dOut.half.segmentAttentionGradients(
-          a, b, c, out: out, logs: logs, segments: segments, scale: constant)
-        return kernels.qkvGradient(
-          dq.contiguous(), dk.contiguous(), dv.contiguous(), qkv: qkv, unit: unit)
+        let (dq, dk, dv) = attention.gradients(dOut.half, a, b, c)
+        return kernels.qkvGradient(dq, dk, dv, qkv: qkv, unit: unit)
       }
       let first = found()
       let gradients = expected.gradients(
@@ -315,13 +313,13 @@ struct TrainingKernelsTests {
 /// A whole model: its gradients by the fused path against those of the readable one.
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct FusedTrainingTests {
-  private func configuration(_ norm: TransformerConfiguration.AttentionNorm, shared: Bool)
-    -> TransformerConfiguration
-  {
-    var configuration = TransformerConfiguration(depth: 3)
+  private func configuration(
+    _ kind: TransformerConfiguration.Kind, _ norm: TransformerConfiguration.AttentionNorm
+  ) -> TransformerConfiguration {
+    var configuration = TransformerConfiguration(kind: kind, depth: 3)
     (configuration.width, configuration.hidden) = (128, 512)
     (configuration.classes, configuration.vocabulary) = (10, 512)
-    (configuration.attentionNorm, configuration.sharedAdaLN) = (norm, shared)
+    (configuration.attentionNorm, configuration.sharedAdaLN) = (norm, norm == .scaled)
     return configuration
   }
 
@@ -336,9 +334,10 @@ struct FusedTrainingTests {
     let model = try Transformer(scope(), configuration: configuration)
     let (B, L) = (3, configuration.schedule.tokenCount)
     let input = Tensor.randn([B, L - 1, configuration.codeChannels], seed: 60).to(gpu)
+    // Some left out, the others scaled.
+    let sublayers = configuration.sublayers
     let factors = Tensor.of(
-      [1, 0, 2, 1, 1, 1, 0, 1.5, 1].flatMap { [Float($0), 1, Float(2 - $0)] },
-      shape: [3, 3, B]
+      (0..<3 * sublayers * B).map { [1, 0, 2, 1.5, 1][$0 % 5] as Float }, shape: [3, sublayers, B]
     ).to(gpu)
     let condition = model.condition(.of([1, 4, 10], device: gpu)).scalingSublayers(by: factors)
     let logits = model.rawLogits(
@@ -355,12 +354,17 @@ struct FusedTrainingTests {
   }
 
   /// The leaves' gradients differ from float32's by no more than those of the readable path in the same 16 bits do.
-  @Test(arguments: types, [TransformerConfiguration.AttentionNorm.l2, .scaled])
-  func givesTheReadableGradients(_ dtype: DType, norm: TransformerConfiguration.AttentionNorm)
-    throws
-  {
+  @Test(
+    arguments: [
+      (.mvar, DType.bfloat16, .l2), (.mvar, .float16, .l2), (.mvar, .bfloat16, .scaled),
+      (.var, .bfloat16, .l2), (.var, .float16, .scaled),
+    ] as [(TransformerConfiguration.Kind, DType, TransformerConfiguration.AttentionNorm)])
+  func givesTheReadableGradients(
+    _ kind: TransformerConfiguration.Kind, _ dtype: DType,
+    norm: TransformerConfiguration.AttentionNorm
+  ) throws {
     try withTorchErrors {
-      let configuration = configuration(norm, shared: norm == .scaled)
+      let configuration = configuration(kind, norm)
       let exact = try run(configuration, .float32, fused: false)
       let plain = try run(configuration, dtype, fused: false)
       let fused = try run(configuration, dtype, fused: true)

@@ -1,4 +1,5 @@
-// Attention inside segments of one row of tokens: FlashAttention as libtorch has it, forward and backward.
+// Attention without a mask, also inside segments of one row of tokens: FlashAttention as libtorch has it, forward and
+// backward.
 #include <ATen/Context.h>
 
 #include "Operations.h"
@@ -35,20 +36,21 @@ constexpr int64_t KEYS_OF_BLOCK = 128;
 
 namespace ops {
 
-OP(segment_attention,
-   (ct_tensor q, ct_tensor k, ct_tensor v, ct_tensor ends, int64_t longest, double scale, ct_tensor *out,
+OP(flash_attention,
+   (ct_tensor q, ct_tensor k, ct_tensor v, ct_tensor ends, int64_t queries, int64_t keys, double scale, ct_tensor *out,
     ct_tensor *logs),
    auto result = at::_flash_attention_forward(
-       view(q), view(k), view(v), view(ends), view(ends), longest, longest, 0.0, false, false, scale);
+       view(q), view(k), view(v), optional(ends), optional(ends), queries, keys, 0.0, false, false, scale);
    *out = give(std::get<0>(result)); *logs = give(std::get<1>(result)))
-OP(segment_attention_backward,
+OP(flash_attention_backward,
    (ct_tensor gradient, ct_tensor q, ct_tensor k, ct_tensor v, ct_tensor out, ct_tensor logs, ct_tensor ends,
-    int64_t longest, double scale, ct_tensor *dq, ct_tensor *dk, ct_tensor *dv),
-   const FixedOrder order(longest > 2 * KEYS_OF_BLOCK);
+    int64_t queries, int64_t keys, double scale, ct_tensor *dq, ct_tensor *dk, ct_tensor *dv),
+   const FixedOrder order(keys > 2 * KEYS_OF_BLOCK);
    // There is no dropout, whose random state these two are.
    const auto none = at::empty({0}, view(q).options().dtype(at::kLong));
+   const auto cumulative = ends ? view(ends) : at::Tensor();
    auto [a, b, c] = at::_flash_attention_backward(
-       view(gradient), view(q), view(k), view(v), view(out), view(logs), view(ends), view(ends), longest, longest, 0.0,
+       view(gradient), view(q), view(k), view(v), view(out), view(logs), cumulative, cumulative, queries, keys, 0.0,
        false, none, none, scale);
    *dq = give(a); *dk = give(b); *dv = give(c))
 
