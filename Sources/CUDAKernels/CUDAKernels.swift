@@ -22,6 +22,10 @@ public final class CUDAKernels: @unchecked Sendable {
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
+  let normMoments: CUDAKernel
+  let normSiLUGradientSums: CUDAKernel
+  let normSiLUGradientTotals: CUDAKernel
+  let normSiLUGradient: CUDAKernel
   let fewRows: [FewRowsForm: CUDAKernel]
   let program: CUDAProgram
   /// What a block may have, in bytes.
@@ -88,6 +92,13 @@ public final class CUDAKernels: @unchecked Sendable {
       })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")
+    normMoments = try program.kernel("norm_moments")
+    normSiLUGradientSums = try program.kernel(
+      "norm_silu_gradient_sums", sharedBytes: 16 * 4 * 320)
+    // Two floats for each of at most 2560 channels.
+    normSiLUGradientTotals = try program.kernel(
+      "norm_silu_gradient_totals", sharedBytes: 2 * 4 * 2560)
+    normSiLUGradient = try program.kernel("norm_silu_gradient")
   }
 
   /// The text of all kernels.
@@ -95,9 +106,9 @@ public final class CUDAKernels: @unchecked Sendable {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
-      PackageResources.mamba_scan_cu,
-      PackageResources.mamba_scan_at_once_cu, PackageResources.token_draw_cu,
-      PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
+      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_at_once_cu,
+      PackageResources.token_draw_cu, PackageResources.group_norm_cu,
+      PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
       PackageResources.last_convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")

@@ -335,6 +335,30 @@ struct CUDAKernelsTests {
     }
   }
 
+  @Test(arguments: types, [(1, 160, 16, 16), (2, 64, 5, 7), (3, 640, 8, 8), (5, 32, 24, 24)])
+  func differentiatesGroupNorms(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
+    let (B, C, H, W) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let inputs = [
+        random(B, C, H, W, seed: 35, dtype), random(C, seed: 36, dtype), random(C, seed: 37, dtype),
+      ]
+      let gradient = random(B, C, H, W, seed: 38, dtype)
+      let leaves = inputs.map(readable)
+      for leaf in leaves { leaf.setRequiresGradient() }
+      let expected = leaves[0].groupNorm(32, leaves[1], leaves[2], epsilon: 1e-6).silu()
+      let slopes = expected.gradients(of: leaves, from: readable(gradient))
+      for input in inputs { input.setRequiresGradient() }
+      let found = kernels.differentiableGroupNormSiLU(
+        inputs[0], weight: inputs[1], shift: inputs[2])
+      try expectClose(found.detached(), expected.detached(), dtype)
+      for (found, expected) in zip(found.gradients(of: inputs, from: gradient), slopes) {
+        // A gradient is made of y's slope at a rounded place and of sums, each rounded once more.
+        try expectClose(found!, expected!, dtype, roundings: 8)
+      }
+    }
+  }
+
   @Test(arguments: types)
   func interleavesPixels(_ dtype: DType) throws {
     try withTorchErrors {

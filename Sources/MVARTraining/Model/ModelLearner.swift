@@ -145,7 +145,7 @@ public final class ModelLearner {
     let factors = random.depthFactors(
       at: pictures, rate: settings.lastDropRate, depth: configuration.depth,
       sublayers: configuration.sublayers, device: device)
-    let (input, targets) = try known(part.tokens)
+    let (input, targets) = try known(part)
     let model = try model()
     var condition = model.condition(.of(labels, device: device))
     if let factors { condition = condition.scalingSublayers(by: factors) }
@@ -164,10 +164,11 @@ public final class ModelLearner {
   }
 
   /// What the model reads and what it is to say.
-  private func known(_ tokens: PictureTokens) throws -> (input: Tensor, targets: Tensor) {
+  private func known(_ batch: TokenBatch) throws -> (input: Tensor, targets: Tensor) {
     try withoutGradient {
-      let pyramid = try tokens.pyramid(device: device)
-      return (tokenizer.teacherInput(pyramid), pyramid.flattened)
+      let pyramid = try batch.tokens.pyramid(device: device)
+      let read = try batch.read?.pyramid(device: device) ?? pyramid
+      return (tokenizer.teacherInput(read), pyramid.flattened)
     }
   }
 
@@ -264,7 +265,7 @@ public final class ModelLearner {
         let model = try averaged ? averagedModel() : model()
         var sums: Tensor?
         for batch in batches {
-          let (input, targets) = try known(batch.tokens)
+          let (input, targets) = try known(batch)
           let logits = model(
             input, condition: model.condition(.of(batch.labels, device: device)))
           let losses = tokenLosses(logits, targets, smoothing: 0).sum(0)
