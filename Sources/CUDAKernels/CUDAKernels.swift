@@ -106,10 +106,9 @@ public final class CUDAKernels: @unchecked Sendable {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
-      PackageResources.mamba_scan_cu,
-      PackageResources.mamba_scan_at_once_cu, PackageResources.token_draw_cu,
-      PackageResources.group_norm_cu, PackageResources.group_norm_gradient_cu,
-      PackageResources.linear_few_rows_cu,
+      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_at_once_cu,
+      PackageResources.token_draw_cu, PackageResources.group_norm_cu,
+      PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
       PackageResources.last_convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")

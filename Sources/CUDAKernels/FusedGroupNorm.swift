@@ -46,17 +46,20 @@ extension CUDAKernels {
 
   /// SiLU(group norm(x)), with 32 groups.
   public func groupNormSiLU(_ input: NormInput, weight: Tensor, shift: Tensor) -> Tensor {
-    groupNorm(input, weight: weight, shift: shift, activates: true)
+    groupNormSiLU(input, factors: factors(input, weight: weight, shift: shift))
   }
 
-  /// Group norm(x), with 32 groups, and SiLU of it if asked for.
-  public func groupNorm(
-    _ input: NormInput, weight: Tensor, shift: Tensor, activates: Bool = false
-  ) -> Tensor {
-    groupNorm(input, factors: factors(input, weight: weight, shift: shift), activates: activates)
+  func groupNormSiLU(_ input: NormInput, factors: Tensor) -> Tensor {
+    normalized(input, factors: factors, activates: true)
   }
 
-  func groupNorm(_ input: NormInput, factors: Tensor, activates: Bool) -> Tensor {
+  /// Group norm(x), with 32 groups.
+  public func groupNorm(_ input: NormInput, weight: Tensor, shift: Tensor) -> Tensor {
+    let factors = factors(input, weight: weight, shift: shift)
+    return normalized(input, factors: factors, activates: false)
+  }
+
+  private func normalized(_ input: NormInput, factors: Tensor, activates: Bool) -> Tensor {
     let (B, stride, H, W) = input.x.shape4
     let C = input.channels
     let out = Self.emptyImages((B, C, H, W), input.x)

@@ -17,7 +17,7 @@ extension CUDAKernels {
     let input = withoutGradient { self.summedUp(kept) }
     let factors = withoutGradient { self.factors(input, weight: gain, shift: bias) }
     return withCustomGradient(of: [x, weight, shift]) {
-      [groupNorm(input, factors: factors, activates: true)]
+      [groupNormSiLU(input, factors: factors)]
     } backward: { gradients in
       guard let dy = gradients[0] else { return [nil, nil, nil] }
       return self.groupNormSiLUGradient(
