@@ -22,8 +22,10 @@ Group *open_group(const char *host, uint16_t port, bool hosts_store, int rank, i
   options.numWorkers = ranks;
   options.timeout = timeout;
   auto group = std::make_unique<Group>();
-  // torchrun's own agent may keep its notes in the same store.
-  group->store = c10::make_intrusive<c10d::PrefixStore>("mvar", c10::make_intrusive<c10d::TCPStore>(host, options));
+  // torchrun's own agent may keep its notes in the same store, which outlives processes that it starts again.
+  const char *restarts = getenv("TORCHELASTIC_RESTART_COUNT");
+  group->store = c10::make_intrusive<c10d::PrefixStore>(
+      std::string("mvar/") + (restarts ? restarts : "0"), c10::make_intrusive<c10d::TCPStore>(host, options));
   group->cpu = c10::make_intrusive<c10d::ProcessGroupGloo>(
       group->store, rank, ranks, c10d::ProcessGroupGloo::Options::create_default(timeout));
   return group.release();
@@ -54,10 +56,15 @@ class Exchange {
     for (const auto &part : parts) length = std::max(length, elements(part));
     const auto options = like.options().device(group.takes(like) ? like.device() : at::Device(at::kCPU));
     // The shorter ones are padded, as all have to be of one length.
-    sent = at::zeros({length}, options);
+    sent = at::empty({length}, options);
     std::vector<at::Tensor> rows;
     for (const auto &tensor : parts[group.rank()]) rows.push_back(tensor.reshape(-1));
-    if (!rows.empty()) sent.narrow(0, 0, elements(parts[group.rank()])).copy_(at::cat(rows));
+    auto filled = sent.narrow(0, 0, elements(parts[group.rank()]));
+    if (!rows.empty() && group.takes(like)) {
+      at::cat_out(filled, rows);
+    } else if (!rows.empty()) {
+      filled.copy_(at::cat(rows));
+    }
     received = at::empty({group.ranks() * length}, options);
     work = group.backend(received)._allgather_base(received, sent);
   }

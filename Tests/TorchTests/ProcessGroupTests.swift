@@ -58,6 +58,43 @@ import Torch
     for rank in 0..<3 { #expect(shared[rank] == expected, "rank \(rank)") }
   }
 
+  /// As many processes as there are GPUs, at most two; with one the path is the same and the sums are
+  /// its own.
+  @Test(.enabled(if: hasGPU)) func worksBetweenGPUs() throws {
+    let ranks = min(Device.cudaCount, 2)
+    let all = Double(ranks * (ranks + 1) / 2)
+    let results = try together(ranks) { group -> [[Double]] in
+      try group.useNCCL(device: group.rank, timeout: 30)
+      let device = Device.cuda(group.rank)
+      let mine = Double(group.rank + 1)
+      func on(_ x: Tensor) -> Tensor { x.to(.float32, device: device) }
+      let sums = [on(.full([3, 2], mine)), on(.full([5], 10 * mine))]
+      try group.sumInPlace(sums, bucketBytes: 24)
+      let shared = (0..<3).map { on(.full([$0 + 1], mine + Double($0))) }
+      try group.shareInPlace(shared, owners: [0, ranks - 1, 0], bucketBytes: 1)
+      let leaves = (1...2).map { on(.full([$0, 4], 2)) }
+      for leaf in leaves { leaf.setRequiresGradient() }
+      let sum = try GradientSum(of: leaves, over: group, bucketBytes: 1)
+      try sum.begin()
+      ((leaves[0] * mine).sum(0, 1) + (leaves[1] * leaves[1]).sum(0, 1)).backward()
+      try sum.end()
+      try group.barrier()
+      let numbers = try (sums + shared + leaves.map { $0.gradient! }).map {
+        try $0.reshape(-1).elements(as: Double.self)
+      }
+      try group.check()
+      return numbers
+    }
+    for numbers in results {
+      #expect(numbers[0] == .init(repeating: all, count: 6))
+      #expect(numbers[1] == .init(repeating: 10 * all, count: 5))
+      #expect(numbers[2] == [1] && numbers[4] == [3, 3, 3])
+      #expect(numbers[3] == .init(repeating: Double(ranks + 1), count: 2))
+      #expect(numbers[5] == .init(repeating: all, count: 4))
+      #expect(numbers[6] == .init(repeating: 4 * Double(ranks), count: 8))
+    }
+  }
+
   @Test func tellsTexts() throws {
     let heard = try together(2) { group in
       if group.rank == 0 {
@@ -139,6 +176,10 @@ import Torch
     #expect(arrivedInTime == [true, true])
   }
 }
+
+private let hasGPU: Bool = {
+  (try? LibTorch.load()) != nil && CUDA.isAvailable
+}()
 
 /// A port that nobody listens at.
 private func freePort() -> UInt16 {
