@@ -60,10 +60,15 @@ let package = Package(
     .target(
       name: "CUDAKernels", dependencies: ["Torch"],
       resources: [
+        .embedInCode("linear_tiles.cu"), .embedInCode("mamba_scan_at_once.cu"),
+        .embedInCode("attention_at_once.cu"), .embedInCode("embed_tokens.cu"),
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),
-        .embedInCode("group_norm.cu"), .embedInCode("linear_few_rows.cu"),
+        .embedInCode("group_norm.cu"), .embedInCode("group_norm_gradient.cu"),
+        .embedInCode("linear_few_rows.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
+        .embedInCode("ssd_training.cu"), .embedInCode("modulated_norm_gradient.cu"),
+        .embedInCode("attention_training.cu"), .embedInCode("training_losses.cu"),
       ]),
     .target(name: "CheckpointFormats"),
     .target(name: "ClassNames"),

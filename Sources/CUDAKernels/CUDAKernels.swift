@@ -13,18 +13,29 @@ public final class CUDAKernels: @unchecked Sendable {
   let modulatedNorm: CUDAKernel
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
+  let attentionsAtOnce: [AttentionAtOnce: CUDAKernel]
   let appendKeys: CUDAKernel
+  let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
+  let scansAtOnce: [ScanAtOnce: CUDAKernel]
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
+  let normMoments: CUDAKernel
+  let normSiLUGradientSums: CUDAKernel
+  let normSiLUGradientTotals: CUDAKernel
+  let normSiLUGradient: CUDAKernel
   let fewRows: [FewRowsForm: CUDAKernel]
   let program: CUDAProgram
   /// What a block may have, in bytes.
   let largestSharedMemory: Int
   let computeCapability: Int
   let geluTo8: CUDAKernel
+  let tiled = Mutex<[TiledForm.Compiled: Result<CUDAKernel, any Error>]>([:])
+  let multiprocessors: Int
+  /// Set before the kernels are used, if at all.
+  var choices = KernelChoices()
   private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
 
   private static let programs = Mutex<[DType: CUDAKernels]>([:])
@@ -47,8 +58,9 @@ public final class CUDAKernels: @unchecked Sendable {
 
   private init(_ dtype: DType) throws {
     self.dtype = dtype
-    let capability = try CUDA.properties().computeCapability
-    computeCapability = capability
+    let properties = try CUDA.properties()
+    let capability = properties.computeCapability
+    (computeCapability, multiprocessors) = (capability, properties.multiprocessors)
     // CUDA's programming guide, table of technical specifications.
     largestSharedMemory = (capability >= 90 ? 227 : capability % 10 == 0 ? 163 : 99) << 10
     program = try CUDAProgram(
@@ -58,28 +70,48 @@ public final class CUDAKernels: @unchecked Sendable {
     // 16 rows of queries a warp, 64 of keys and of values.
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
+    let program = program
+    attentionsAtOnce = try Dictionary(
+      uniqueKeysWithValues: AttentionAtOnce.all.map {
+        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+      })
     appendKeys = try program.kernel("append_keys")
+    embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
     mambaShared = try program.kernel("mamba_shared")
     mambaScan = try program.kernel("mamba_scan")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
-    let program = program
+    scansAtOnce = try Dictionary(
+      uniqueKeysWithValues: ScanAtOnce.all.map {
+        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+      })
     fewRows = try Dictionary(
       uniqueKeysWithValues: FewRowsForm.all.map {
         ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
       })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")
+    normMoments = try program.kernel("norm_moments")
+    normSiLUGradientSums = try program.kernel(
+      "norm_silu_gradient_sums", sharedBytes: 16 * 4 * 320)
+    // Two floats for each of at most 2560 channels.
+    normSiLUGradientTotals = try program.kernel(
+      "norm_silu_gradient_totals", sharedBytes: 2 * 4 * 2560)
+    normSiLUGradient = try program.kernel("norm_silu_gradient")
   }
 
   /// The text of all kernels.
   public static var source: String {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
-      PackageResources.attention_cu, PackageResources.mamba_scan_cu, PackageResources.token_draw_cu,
-      PackageResources.group_norm_cu, PackageResources.linear_few_rows_cu,
-      PackageResources.token_map_cu, PackageResources.last_convolution_cu,
+      PackageResources.attention_cu, PackageResources.attention_at_once_cu,
+      PackageResources.mamba_scan_cu,
+      PackageResources.mamba_scan_at_once_cu, PackageResources.token_draw_cu,
+      PackageResources.group_norm_cu, PackageResources.group_norm_gradient_cu,
+      PackageResources.linear_few_rows_cu,
+      PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
+      PackageResources.last_convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 
@@ -97,6 +129,51 @@ public final class CUDAKernels: @unchecked Sendable {
       kernels[key] = kernel
       return kernel
     }
+  }
+}
+
+/// Weights that later kernels read: asked for by a kernel that leaves memory idle, so that they are in the cache by then.
+public struct WeightsAhead {
+  fileprivate let tensors: [Tensor]
+
+  public static var none: WeightsAhead { WeightsAhead(tensors: []) }
+
+  /// The address and the bytes of as many weights as the kernel takes.
+  func arguments(_ count: Int) -> [CUDAKernel.Argument] {
+    precondition(tensors.count <= count)
+    return (0..<count).flatMap { index -> [CUDAKernel.Argument] in
+      let weight = index < tensors.count ? tensors[index] : nil
+      let bytes = weight.map { $0.count * $0.dtype.byteCount } ?? 0
+      return [.optional(weight), .long(bytes)]
+    }
+  }
+}
+
+extension CUDAKernels {
+  /// - Parameters:
+  ///   - weights: in the order in which they are read.
+  ///   - rows: of the products that read them.
+  public func ahead(_ weights: [Tensor], rows: Int) -> WeightsAhead {
+    WeightsAhead(tensors: choices.rowsAhead.contains(rows) ? weights : [])
+  }
+}
+
+/// Which kernel does what, as measured on an H100. Others than these are for comparing.
+struct KernelChoices {
+  /// Products of so many rows are done by `linear_tiles`. Fewer rows have a kernel of their own, and of more rows the
+  /// products themselves take longest, which libtorch does better.
+  var tiledRows = FewRowsForm.largestRows + 1..<225
+  /// For so many rows weights are asked for ahead of their product. The kernel for fewer rows does so by itself, and more
+  /// rows keep memory busy.
+  var rowsAhead = FewRowsForm.largestRows + 1..<1025
+  /// For so many blocks to a multiprocessor, heads of sequences, a scale is scanned at once.
+  var scannedAtOnce = 1
+  /// Whether all keys of a scale lie in shared memory at once, where they fit.
+  var attendsAtOnce = true
+
+  /// As it was without them.
+  static var plain: KernelChoices {
+    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scannedAtOnce: 0, attendsAtOnce: false)
   }
 }
 

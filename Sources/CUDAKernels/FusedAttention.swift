@@ -14,21 +14,64 @@ public enum AttentionScale {
   /// Both are divided by their lengths; float32 `[H]` is each head's scale.
   case unitVectors(Tensor)
   case constant(Double)
+
+  fileprivate var parts: (scales: Tensor?, constant: Double) {
+    switch self {
+    case .unitVectors(let scales): (scales, 1)
+    case .constant(let value): (nil, value)
+    }
+  }
+}
+
+/// The form of attention that has all keys of a scale in shared memory at once.
+struct AttentionAtOnce: Hashable {
+  /// Each has 16 queries.
+  let warps: Int
+  let keys: Int
+
+  static let all = [
+    AttentionAtOnce(warps: 4, keys: 64), AttentionAtOnce(warps: 4, keys: 256),
+    AttentionAtOnce(warps: 8, keys: 256),
+  ]
+
+  private init(warps: Int, keys: Int) { (self.warps, self.keys) = (warps, keys) }
+
+  /// Nil for more tokens than fit, and for so few that heads should share a block.
+  ///
+  /// - Parameter warps: 4 or 8, where there is a choice.
+  init?(tokens: Int, warps: Int) {
+    guard (33...256).contains(tokens) else { return nil }
+    self = tokens <= 64 ? Self.all[0] : AttentionAtOnce(warps: warps, keys: 256)
+  }
+
+  var name: String { "attention_at_once_\(warps)_\(keys)" }
+  /// Rows of queries, keys and values, and a float for each key.
+  var sharedBytes: Int { (16 * warps + 2 * keys) * 144 + 4 * keys }
 }
 
 extension CUDAKernels {
   /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
-  public func attention(_ qkv: Tensor, scale: AttentionScale) -> Tensor {
+  ///
+  /// - Parameter ahead: at most two weights.
+  public func attention(
+    _ qkv: Tensor, scale: AttentionScale, ahead: WeightsAhead = .none
+  ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
+    // Smaller blocks where larger ones would leave multiprocessors free.
+    let warps = R * (C / 64) * ((n + 127) / 128) < multiprocessors ? 4 : 8
+    if choices.attendsAtOnce, let form = AttentionAtOnce(tokens: n, warps: warps) {
+      return attention(form, qkv, scale, ahead)
+    }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
-      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
+      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale, ahead)
   }
 
   /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
   public func attention(
-    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int
+    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int,
+    ahead: WeightsAhead = .none
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
@@ -43,20 +86,34 @@ extension CUDAKernels {
       ])
     return attention(
       qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
+      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale,
+      ahead)
+  }
+
+  private func attention(
+    _ form: AttentionAtOnce, _ qkv: Tensor, _ scale: AttentionScale, _ ahead: WeightsAhead
+  ) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
+    let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
+    let (scales, constant) = scale.parts
+    let queries = 16 * form.warps
+    attentionsAtOnce[form]!(
+      grid: ((n + queries - 1) / queries, C / 64, R), threads: 32 * form.warps, overlaps: true,
+      [
+        .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
+        .int(scales == nil ? 0 : 1),
+      ] + ahead.arguments(2))
+    return out
   }
 
   private func attention(
     _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
     _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
-    _ scale: AttentionScale
+    _ scale: AttentionScale, _ ahead: WeightsAhead
   ) -> Tensor {
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
-    var (scales, constant) = (Tensor?.none, 1.0)
-    switch scale {
-    case .unitVectors(let heads): scales = heads
-    case .constant(let value): constant = value
-    }
+    let (scales, constant) = scale.parts
     // Short scales share blocks; long ones have more queries for each key that is loaded.
     let together = keyCount > n || n > 32 ? 1 : n > 16 ? 2 : 4
     let (kernel, warps) = n > 64 ? (attentionOf8, 8) : (attentionOf4, 4)
@@ -69,7 +126,7 @@ extension CUDAKernels {
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
         .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1), .int(heads),
         .int(together),
-      ])
+      ] + ahead.arguments(2))
     return out
   }
 }

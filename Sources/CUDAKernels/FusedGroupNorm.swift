@@ -46,17 +46,26 @@ extension CUDAKernels {
 
   /// SiLU(group norm(x)), with 32 groups.
   public func groupNormSiLU(_ input: NormInput, weight: Tensor, shift: Tensor) -> Tensor {
+    groupNorm(input, weight: weight, shift: shift, activates: true)
+  }
+
+  /// Group norm(x), with 32 groups, and SiLU of it if asked for.
+  public func groupNorm(
+    _ input: NormInput, weight: Tensor, shift: Tensor, activates: Bool = false
+  ) -> Tensor {
+    groupNorm(input, factors: factors(input, weight: weight, shift: shift), activates: activates)
+  }
+
+  func groupNorm(_ input: NormInput, factors: Tensor, activates: Bool) -> Tensor {
     let (B, stride, H, W) = input.x.shape4
     let C = input.channels
-    let factors = factors(input, weight: weight, shift: shift)
     let out = Self.emptyImages((B, C, H, W), input.x)
-    let threads = Self.threads(channels: C)
-    // 16 pixels a thread.
-    let groups = (H * W + 16 * (8 * threads / C) - 1) / (16 * (8 * threads / C))
     normSiLU(
-      grid: (groups, B, 1), threads: threads, overlaps: true,
+      grid: (Self.groups(pixels: H * W, channels: C), B, 1), threads: Self.normThreads(channels: C),
+      overlaps: true,
       [
         .tensor(input.x), .tensor(factors), .tensor(out), .int(H * W), .int(C), .int(stride),
+        .int(activates ? 1 : 0),
       ])
     return out
   }
@@ -83,7 +92,7 @@ extension CUDAKernels {
     let slices = max(1, min(128, H * W / 64))
     let sums = Tensor.empty([B, slices, 32, 2], device: source.device)
     normStatistics(
-      grid: (slices, B, 1), threads: Self.threads(channels: C), overlaps: true,
+      grid: (slices, B, 1), threads: Self.normThreads(channels: C), overlaps: true,
       [
         .tensor(source), .optional(other), .optional(bias), .optional(out), .tensor(sums),
         .int(kind), .int(H), .int(W), .int(C), .int(stride),
@@ -92,7 +101,13 @@ extension CUDAKernels {
   }
 
   /// Each thread has eight channels.
-  private static func threads(channels C: Int) -> Int { C / 8 * max(1, 320 / (C / 8)) }
+  static func normThreads(channels C: Int) -> Int { C / 8 * max(1, 320 / (C / 8)) }
+
+  /// Blocks for a picture, of 16 pixels a thread.
+  static func groups(pixels: Int, channels C: Int) -> Int {
+    let block = 16 * (8 * normThreads(channels: C) / C)
+    return (pixels + block - 1) / block
+  }
 
   static func emptyImages(_ shape: (Int, Int, Int, Int), _ like: Tensor) -> Tensor {
     let (B, C, H, W) = shape

@@ -27,31 +27,64 @@ public final class MambaScanState {
   }
 }
 
+/// The form of the scan that takes a whole scale at once, for as few sequences as leave multiprocessors free.
+struct ScanAtOnce: Hashable {
+  /// Each has 16 tokens.
+  let warps: Int
+
+  static var all: [ScanAtOnce] { [4, 8, 16].map(ScanAtOnce.init(warps:)) }
+
+  private init(warps: Int) { self.warps = warps }
+
+  /// Nil for more tokens than one block can have.
+  init?(tokens: Int) {
+    guard let form = Self.all.first(where: { tokens <= 16 * $0.warps }) else { return nil }
+    self = form
+  }
+
+  var name: String { "mamba_scan_at_once_\(warps)" }
+  var threads: Int { 32 * warps }
+  /// Rows of x, B, C and the state, and four floats a token.
+  var sharedBytes: Int { (3 * 16 * warps + 64) * 144 + 16 * 16 * warps + 64 }
+}
+
 extension CUDAKernels {
   /// Convolution, SiLU, selective scan and gate of one scale.
   ///
   /// - Parameters:
   ///   - projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
   ///   - scale: the scale's number; at 0 the state holds nothing yet.
+  ///   - ahead: at most two weights.
   /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, H, n]`, the sums of
   ///   squares over each head.
   public func mambaScan(
     _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, scale: Int,
-    keepsState: Bool
+    keepsState: Bool, ahead: WeightsAhead = .none
   ) -> (y: Tensor, squares: Tensor) {
     let (R, n, _) = projected.shape3
     let heads = state.ssm.length(1)
     let y = Tensor.empty([R, n, 64 * heads], dtype: dtype, device: projected.device)
     let squares = Tensor.empty([R, heads, n], device: projected.device)
-    let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
+    if R * heads <= choices.scannedAtOnce * multiprocessors, let form = ScanAtOnce(tokens: n) {
+      scansAtOnce[form]!(
+        grid: (heads, R, 1), threads: form.threads, overlaps: true,
+        [
+          .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
+          .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
+          .tensor(weights.d), before, after, .tensor(state.ssm), .int(n),
+          .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
+        ] + ahead.arguments(2))
+      return (y, squares)
+    }
+    let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
     mambaShared(
       grid: ((n + 31) / 32, R, 1), threads: 128, overlaps: true,
       [
         .tensor(projected), .tensor(shared), .tensor(weights.convWeight),
         .tensor(weights.convBias), before, after, .int(n), .int(heads),
-      ])
+      ] + ahead.arguments(2))
     mambaScan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [

@@ -30,7 +30,8 @@ struct FewRowsForm: Hashable {
 extension CUDAKernels {
   /// x · weightᵀ + bias, and GELU (tanh form) of it if asked for.
   ///
-  /// For up to 32 rows a kernel that reads the weight as fast as memory gives it; libtorch's product for more.
+  /// For up to 32 rows a kernel that reads the weight as fast as memory gives it, for up to a few hundred one that cuts the
+  /// product into tiles, and libtorch's product for more.
   ///
   /// - Parameters:
   ///   - x: `[…, K]`, contiguous.
@@ -42,6 +43,9 @@ extension CUDAKernels {
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
     guard let form = FewRowsForm(rows: rows, inputs: K, outputs: N) else {
+      if let product = tiledProduct(rows: rows, weight, parts: [1]) {
+        return multiply(product, x, weight, bias, gelu: gelu).squeeze(0)
+      }
       if gelu, let bias { return x.linearGELU(weight, bias) }
       return x.linear(weight, bias)
     }
@@ -63,6 +67,9 @@ extension CUDAKernels {
       let y = Tensor.empty([parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
       multiply(form, x, weight, bias, into: y, rows: rows, parts: parts, gelu: false)
       return PartialSums(parts: y, bias: nil)
+    }
+    if let product = tiledProduct(rows: rows, weight, parts: [1, 2, 4]) {
+      return PartialSums(parts: multiply(product, x, weight, bias), bias: nil)
     }
     guard parts > 1 else {
       return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil)

@@ -41,14 +41,16 @@ public struct SublayerOutput {
 extension CUDAKernels {
   /// Ends a sublayer and begins the next: `x += γ·y`, in place, then `LN(x)·(1 + scale) + shift`.
   ///
-  /// - Parameter x: the residual stream `[R, n, C]`.
+  /// - Parameters:
+  ///   - x: the residual stream `[R, n, C]`.
+  ///   - ahead: at most one weight.
   /// - Returns: the next sublayer's input `[R, n, C]`.
   public func modulatedNorm(
     _ x: Tensor, adding output: SublayerOutput?, table: ModulationTable,
-    columns: (scale: Int, shift: Int)
+    columns: (scale: Int, shift: Int), ahead: WeightsAhead = .none
   ) -> Tensor {
     let out = Tensor.empty(x.shape, dtype: dtype, device: x.device)
-    modulatedNorm(x, output, table, columns, into: out, scales: nil)
+    modulatedNorm(x, output, table, columns, into: out, scales: nil, ahead)
     return out
   }
 
@@ -61,13 +63,14 @@ extension CUDAKernels {
     let rows = RowsOf8Bits(
       values: .empty(x.shape, dtype: .uint8, device: x.device),
       scales: .empty([R * n, 1], device: x.device))
-    modulatedNorm(x, output, table, columns, into: rows.values, scales: rows.scales)
+    modulatedNorm(x, output, table, columns, into: rows.values, scales: rows.scales, .none)
     return rows
   }
 
   private func modulatedNorm(
     _ x: Tensor, _ output: SublayerOutput?, _ table: ModulationTable,
-    _ columns: (scale: Int, shift: Int), into out: Tensor, scales: Tensor?
+    _ columns: (scale: Int, shift: Int), into out: Tensor, scales: Tensor?,
+    _ ahead: WeightsAhead
   ) {
     let (R, n, C) = x.shape3
     let gains = output?.table.rows ?? table.rows
@@ -81,6 +84,6 @@ extension CUDAKernels {
         .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(1) ?? 0),
         .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
         .optional(scales),
-      ])
+      ] + ahead.arguments(1))
   }
 }

@@ -58,6 +58,20 @@ __device__ __forceinline__ void copy16_async(half_t *target, const half_t *sourc
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(inside ? 16 : 0) : "memory");
 }
 
+/// Copies eight numbers from an address that is a multiple of 16 bytes if `aligned`, else of 4.
+__device__ __forceinline__ void copy16_async(half_t *target, const half_t *source, bool inside, bool aligned) {
+  if (aligned) return copy16_async(target, source, inside);
+  const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(target));
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address + 4 * i), "l"(source + 2 * i), "r"(inside ? 4 : 0)
+                 : "memory");
+  }
+}
+
+/// Asks for the line of 128 bytes at an address.
+__device__ __forceinline__ void prefetch(const void *address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
 /// Ends a group of copies.
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -108,6 +122,21 @@ __device__ __forceinline__ void wait_for_predecessor() {
 __device__ __forceinline__ void let_successor_start() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/// Asks for what later kernels read, so that it is in the cache by then; each block asks for its share.
+__device__ __forceinline__ void fetch_ahead(const void *start, long long bytes) {
+#if __CUDA_ARCH__ >= 900
+  constexpr int PIECE = 4096;
+  if (threadIdx.x >= 32) return;
+  const long long blocks = static_cast<long long>(gridDim.x) * gridDim.y * gridDim.z;
+  const long long block = (static_cast<long long>(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  for (long long from = (threadIdx.x * blocks + block) * PIECE; from < bytes; from += 32 * blocks * PIECE) {
+    const uint32 count = static_cast<uint32>(bytes - from < PIECE ? bytes - from : PIECE) / 16 * 16;
+    const auto address = __cvta_generic_to_global(static_cast<const char *>(start) + from);
+    if (count > 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(count) : "memory");
+  }
 #endif
 }
 

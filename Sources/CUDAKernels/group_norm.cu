@@ -112,10 +112,10 @@ extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums
   }
 }
 
-/// out [B, pixels, C] = SiLU(x·factor + term) for x [B, pixels, stride]. Each thread keeps the factors of eight channels.
+/// out [B, pixels, C] = x·factor + term for x [B, pixels, stride], and SiLU of it where `activates`. Each thread keeps the factors of eight channels.
 /// Grid: groups of pixels, pictures; threads: a multiple of C / 8.
 extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half_t *out, int pixels, int C,
-                                     int stride) {
+                                     int stride, int activates) {
   let_successor_start();
   wait_for_predecessor();
   const int chunks = C / 8, rows = blockDim.x / chunks, channel = threadIdx.x % chunks * 8;
@@ -134,7 +134,10 @@ extern "C" __global__ void norm_silu(const half_t *x, const float *factors, half
       if (start + i * rows >= pixels) break;
       float value[8];
       unpack(read[i], value);
-      for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[c] + term[c]);
+      for (int c = 0; c < 8; c++) {
+        value[c] = value[c] * factor[c] + term[c];
+        if (activates) value[c] = silu(value[c]);
+      }
       store16(out + (picture + start + i * rows) * C + channel, pack(value));
     }
   }

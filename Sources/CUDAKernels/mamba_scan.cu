@@ -50,7 +50,10 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
 extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *projected, half_t *shared,
                                                                const float *conv_weight, const float *conv_bias,
                                                                const half_t *conv_before, half_t *conv_after, int n,
-                                                               int heads) {
+                                                               int heads, const void *ahead, long long ahead_bytes,
+                                                               const void *ahead2, long long ahead2_bytes) {
+  fetch_ahead(ahead, ahead_bytes);
+  fetch_ahead(ahead2, ahead2_bytes);
   let_successor_start();
   wait_for_predecessor();
   const int inner = heads * 64, channels = inner + 128, stride = 2 * inner + 128 + heads;
@@ -83,8 +86,9 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
     half_t *conv_after, float *state, int n, int reads_state, int keeps_state) {
-  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW];
-  __shared__ float dts[64], cumulative[64], to_end[64], to_sixteenth[64];
+  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW], zs[64 * ROW];
+  // By token, the logarithms from the beginning of its group of 16; and those of whole groups.
+  __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4];
   let_successor_start();
   wait_for_predecessor();
   const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128;
@@ -121,35 +125,45 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       copy16_async(bs + row * ROW + column, source, row < count);
       copy16_async(cs + row * ROW + column, source + 64, row < count);
     }
+    commit_copies();
+    // The gates come in later; each warp copies its own.
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int row = warp * 16 + lane / 8 + 4 * i;
+      copy16_async(zs + row * ROW + lane % 8 * 8, gates + static_cast<long long>(start + row) * stride, row < count, aligned);
+    }
+    commit_copies();
+    // The next chunk's x and gates are on their way to the cache.
+    if (start + 64 + threadIdx.x % 64 < n) {
+      const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x % 64) * stride + own;
+      if (threadIdx.x >= 64) row += inner;
+      prefetch(row), prefetch(row + 63);
+    }
     uint32 window[19];
     const int channel = own + lane * 2;
     if (active) {
       load_window(window, xbc + channel, stride, conv_before ? conv_before + channel : nullptr, channels, start + warp * 16, n);
     }
-    if (warp == 0) {
-      // Two tokens a lane: lane, and lane + 32. Tokens behind the end have dt = 0: they neither decay nor add.
-      float sums[2], offset = 0.f;
-      for (int half = 0; half < 2; half++) {
-        const int token = start + half * 32 + lane;
-        const float dt =
-            token < n ? softplus(to_float(projected[static_cast<long long>(token) * stride + stride - heads + head]) + dt_bias[head]) : 0.f;
-        dts[half * 32 + lane] = dt;
-        sums[half] = dt * decay[head];
-        for (int step = 1; step < 32; step *= 2) {
-          const float left = __shfl_up_sync(~0u, sums[half], step);
-          if (lane >= step) sums[half] += left;
-        }
-        sums[half] += offset;
-        offset = __shfl_sync(~0u, sums[half], 31);
-        cumulative[half * 32 + lane] = sums[half];
-      }
-      // What is left of what each token adds, at the chunk's end and at that of the token's group of 16.
-      for (int half = 0; half < 2; half++) {
-        const float dt = dts[half * 32 + lane];
-        to_end[half * 32 + lane] = dt * __expf(offset - sums[half]);
-        to_sixteenth[half * 32 + lane] = dt * __expf(__shfl_sync(~0u, sums[half], lane | 15) - sums[half]);
-      }
+    // Each warp adds up the logarithms of decay of its 16 tokens. Tokens behind the end have dt = 0: they neither decay
+    // nor add.
+    float dt = 0.f;
+    if (lane < 16 && warp * 16 + lane < count) {
+      const half_t *row = projected + static_cast<long long>(start + warp * 16 + lane) * stride;
+      dt = softplus(to_float(row[stride - heads + head]) + dt_bias[head]);
     }
+    float log_decay = dt * decay[head];
+    for (int step = 1; step < 16; step *= 2) {
+      const float before = __shfl_up_sync(~0u, log_decay, step);
+      if (lane >= step) log_decay += before;
+    }
+    const float whole = __shfl_sync(~0u, log_decay, 15);
+    if (lane < 16) {
+      dts[warp * 16 + lane] = dt;
+      cumulative[warp * 16 + lane] = log_decay;
+      // What is left of what each token adds, at the end of its group of 16.
+      to_sixteenth[warp * 16 + lane] = dt * __expf(whole - log_decay);
+    }
+    if (lane == 0) decays[warp] = whole;
     half_t *tile = xs + warp * 16 * ROW + lane * 2;
     if (active) {
       convolve(window, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
@@ -164,21 +178,24 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       store4(row, pack(h[tile][0], h[tile][1]));
       store4(row + 8 * ROW, pack(h[tile][2], h[tile][3]));
     }
-    wait_for_copies();
+    wait_for_copies_but<1>();
     __syncthreads();
 
+    const float4 groups = *reinterpret_cast<const float4 *>(decays);
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
     if (keeps_state || start + 64 < n) {
-      const float fade = __expf(cumulative[63]);
+      const float fade = __expf(groups.x + groups.y + groups.z + groups.w);
       for (int tile = 0; tile < 8; tile++) {
         for (int i = 0; i < 4; i++) h[tile][i] *= fade;
       }
       for (int step = 0; step * 16 < count; step++) {
         uint32 x[4];
         load_tiles_transposed(x, xs + (step * 16 + lane / 16 * 8 + lane % 8) * ROW + warp * 16 + lane / 8 % 2 * 8);
+        const float rest = (step < 1 ? groups.y : 0.f) + (step < 2 ? groups.z : 0.f) + (step < 3 ? groups.w : 0.f);
+        const float later = __expf(rest);
         for (int i = 0; i < 4; i++) {
-          const int j = step * 16 + i / 2 * 8 + 2 * t;
-          x[i] = pack(first(x[i]) * to_end[j], second(x[i]) * to_end[j + 1]);
+          const float2 left = *reinterpret_cast<const float2 *>(to_sixteenth + step * 16 + i / 2 * 8 + 2 * t);
+          x[i] = pack(first(x[i]) * (left.x * later), second(x[i]) * (left.y * later));
         }
 #pragma unroll
         for (int tile = 0; tile < 8; tile += 2) {
@@ -193,7 +210,10 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     uint32 c[4][4];
     for (int step = 0; step < 4; step++) load_a(c[step], cs, warp * 16, step * 16);
     const int upper = warp * 16 + g, lower = upper + 8;
-    const float log_upper = cumulative[upper], log_lower = cumulative[lower];
+    // From the beginning of the group of 16, and of the chunk.
+    const float own_upper = cumulative[upper], own_lower = cumulative[lower];
+    const float in_front = (warp > 0 ? groups.x : 0.f) + (warp > 1 ? groups.y : 0.f) + (warp > 2 ? groups.z : 0.f);
+    const float log_upper = in_front + own_upper, log_lower = in_front + own_lower;
     float y[8][4] = {};
     if (reads_state || start > 0) {
       const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
@@ -207,7 +227,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     // what a row and what a column has; on it stands D too.
     for (int pair = 0; pair <= warp; pair++) {
       float s[2][4] = {};
-      const float end = cumulative[pair * 16 + 15], row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
+      const float end = groups.x + (pair > 0 ? groups.y : 0.f) + (pair > 1 ? groups.z : 0.f) + (pair > 2 ? groups.w : 0.f);
+      const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
 #pragma unroll
       for (int tile = 0; tile < 2; tile++) {
         multiply_row_of_tiles(s[tile], c, bs + (pair * 16 + tile * 8) * ROW);
@@ -221,7 +242,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
         for (int i = 0; i < 4; i++) {
           const int j = first_j + i % 2, at = i < 2 ? upper : lower;
           // The exponent is chosen before exp, for behind the diagonal it would overflow.
-          s[tile][i] = j <= at ? s[tile][i] * dts[j] * __expf((i < 2 ? log_upper : log_lower) - cumulative[j]) : 0.f;
+          s[tile][i] = j <= at ? s[tile][i] * dts[j] * __expf((i < 2 ? own_upper : own_lower) - cumulative[j]) : 0.f;
           if (j == at) s[tile][i] += skip[head];
         }
       }
@@ -234,13 +255,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
         multiply_tiles(y[tile + 1], weights, b[2], b[3]);
       }
     }
-    uint4 gate[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int row = warp * 16 + lane / 8 + 4 * i;
-      gate[i] = make_uint4(0, 0, 0, 0);
-      if (row < count) gate[i] = load16(gates + static_cast<long long>(start + row) * stride, aligned);
-    }
+    wait_for_copies();
     // Each warp has read its own rows of C; they now hold its rows of y.
     __syncwarp();
     for (int tile = 0; tile < 8; tile++) {
@@ -255,7 +270,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       const bool inside = token < n;
       float values[8], z[8], sum = 0.f;
       unpack(load16(cs + (warp * 16 + row) * ROW + column), values);
-      unpack(gate[i], z);
+      unpack(load16(zs + (warp * 16 + row) * ROW + column), z);
       for (int c = 0; c < 8; c++) values[c] *= silu(z[c]);
       const uint4 rounded = pack(values);
       unpack(rounded, values);

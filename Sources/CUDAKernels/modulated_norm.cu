@@ -5,19 +5,30 @@
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
 /// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
+/// `ahead` is what the next kernels read. Nothing of it, of the modulations, the gains and the bias may be written by a
+/// kernel that the one in front of this overlaps with.
 /// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
                                           int last_condition, int groups, int inner, const half_t *bias, int parts,
-                                          float *scales) {
+                                          float *scales, const void *ahead, long long ahead_bytes) {
   __shared__ float scratch[32];
+  fetch_ahead(ahead, ahead_bytes);
   let_successor_start();
-  wait_for_predecessor();
   const long long token = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
   const int condition = min(static_cast<int>(blockIdx.y), last_condition);
   const int column = threadIdx.x * 8;
   const bool active = column < C;
+  // What the class and the weights give was written long ago, and is read while the kernel in front still runs.
+  const half_t *own = modulations + static_cast<long long>(condition) * stride + column;
+  uint4 own_scale, own_shift, own_gain, own_bias;
+  if (active && out) own_scale = load16(own + scale_offset), own_shift = load16(own + shift_offset);
+  if (active && y) {
+    own_gain = load16(gains + static_cast<long long>(condition) * gain_stride + gain_offset + column);
+    if (bias) own_bias = load16(bias + column);
+  }
+  wait_for_predecessor();
 
   float value[8] = {};
   if (active) unpack(load16(x + token * C + column), value);
@@ -40,10 +51,10 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
       }
       if (bias) {
         float offset[8];
-        unpack(load16(bias + column), offset);
+        unpack(own_bias, offset);
         for (int i = 0; i < 8; i++) added[i] += offset[i];
       }
-      unpack(load16(gains + static_cast<long long>(condition) * gain_stride + gain_offset + column), gain);
+      unpack(own_gain, gain);
       for (int i = 0; i < 8; i++) value[i] += gain[i] * (added[i] * factor);
       const uint4 rounded = pack(value);
       store16(x + token * C + column, rounded);
@@ -60,12 +71,11 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     for (int i = 0; i < 8; i++) squared += (value[i] - mean) * (value[i] - mean);
   }
   const float rstd = rsqrtf(sum_of_block(squared, scratch) / C + 1e-6f);
-  const half_t *own = modulations + static_cast<long long>(condition) * stride + column;
   float top = 0.f;
   if (active) {
     float scale[8], shift[8];
-    unpack(load16(own + scale_offset), scale);
-    unpack(load16(own + shift_offset), shift);
+    unpack(own_scale, scale);
+    unpack(own_shift, shift);
     for (int i = 0; i < 8; i++) {
       value[i] = (value[i] - mean) * rstd * (1.f + scale[i]) + shift[i];
       top = fmaxf(top, fabsf(value[i]));

@@ -38,35 +38,40 @@ __device__ uint64 sum_before(uint64 value, uint64 *scratch, uint64 *total) {
 }
 
 /// The highest key at which the tokens with this key or a higher one weigh at least `limit` together; 0 if none is.
-/// `masses` are their weights; null counts them. Keys agree in all bits from `shift` + 2 on, where they are `prefix`; two
-/// bits are found at a time.
+/// `masses` are their weights, unless each COUNTS as one. Keys agree in all bits from `shift` + 2 on, where they are
+/// `prefix`; two bits are found at a time. A lower key is found where it keeps the same tokens.
+template <bool COUNTS>
 __device__ uint32 lowest_key(const uint32 *keys, const uint32 *masses, int V, uint64 limit, uint32 prefix, int shift,
                              uint64 (*scratch)[3][DRAW_WARPS]) {
   for (; shift >= 0; shift -= 2) {
     uint32 low[3] = {}, high[3] = {};
     for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
-      const uint32 key = keys[i], mass = masses ? masses[i] : 1;
+      const uint32 key = keys[i], mass = COUNTS ? 1 : masses[i];
 #pragma unroll
       for (int j = 0; j < 3; j++) {
         const uint32 counted = key >= (prefix | static_cast<uint32>(j + 1) << shift) ? mass : 0;
-        low[j] += counted & 0xffffu, high[j] += counted >> 16;
+        low[j] += COUNTS ? counted : counted & 0xffffu;
+        if (!COUNTS) high[j] += counted >> 16;
       }
     }
     uint64(*sums)[DRAW_WARPS] = scratch[shift / 2 % 2];
 #pragma unroll
     for (int j = 0; j < 3; j++) {
-      const uint64 sum = (static_cast<uint64>(__reduce_add_sync(~0u, high[j])) << 16) + __reduce_add_sync(~0u, low[j]);
+      uint64 sum = __reduce_add_sync(~0u, low[j]);
+      if (!COUNTS) sum += static_cast<uint64>(__reduce_add_sync(~0u, high[j])) << 16;
       if (threadIdx.x % 32 == 0) sums[j][threadIdx.x / 32] = sum;
     }
     __syncthreads();
     uint32 digit = 0;
+    bool exact = false;
 #pragma unroll
     for (int j = 0; j < 3; j++) {
       uint64 sum = 0;
       for (int i = 0; i < DRAW_WARPS; i++) sum += sums[j][i];
-      if (sum >= limit) digit = j + 1;
+      if (sum >= limit) digit = j + 1, exact = sum == limit;
     }
     prefix |= digit << shift;
+    if (exact) break;
   }
   __syncthreads();
   return prefix;
@@ -98,9 +103,9 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   extern __shared__ uint32 keys[];
   uint32 *masses = keys + V;
   __shared__ uint64 scratch[2][3][DRAW_WARPS];
-  __shared__ uint32 highest_key, lowest;
+  __shared__ uint32 highest_key, lowest, kept;
   let_successor_start();
-  if (threadIdx.x == 0) highest_key = 0, lowest = ~0u;
+  if (threadIdx.x == 0) highest_key = 0, lowest = ~0u, kept = 0;
   __syncthreads();
   wait_for_predecessor();
   const int n = gridDim.x, B = gridDim.y;
@@ -125,25 +130,45 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
 
   const int k = static_cast<int>(settings[2]);
   uint32 least = 0;
-  if (k > 0 && k < V) least = lowest_key(keys, nullptr, V, k, prefix, shift, scratch);
+  if (k > 0 && k < V) least = lowest_key<true>(keys, nullptr, V, k, prefix, shift, scratch);
   const float highest = from_sortable(highest_key);
-  for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= least ? mass_of(from_sortable(keys[i]), highest) : 0;
-  __syncthreads();
-  // Each thread weighs neighbours, so that the sums run in the order of the vocabulary.
-  const int each = (V + DRAW_THREADS - 1) / DRAW_THREADS, from = threadIdx.x * each, to = min(from + each, V);
+  const auto weigh = [&] {
+    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= least ? mass_of(from_sortable(keys[i]), highest) : 0;
+    __syncthreads();
+  };
   const float share = settings[1];
   uint64 total;
   if (share < 1.f) {
+    // Few are left as a rule. They are put together, keys and masses, in whatever order: sums do not depend on it.
+    uint32 *few = masses, *few_masses = masses + V / 2;
     uint64 own = 0;
-    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) own += masses[i];
+    for (int start = 0; start < V; start += DRAW_THREADS) {
+      const int i = start + threadIdx.x, lane = threadIdx.x % 32;
+      const uint32 key = i < V ? keys[i] : 0;
+      const bool is_kept = i < V && key >= least;
+      const uint32 ballot = __ballot_sync(~0u, is_kept);
+      uint32 slot = 0;
+      if (lane == 0) slot = atomicAdd(&kept, __popc(ballot));
+      slot = __shfl_sync(~0u, slot, 0) + __popc(ballot & ((1u << lane) - 1));
+      if (is_kept) {
+        const uint32 mass = mass_of(from_sortable(key), highest);
+        own += mass;
+        if (slot < V / 2) few[slot] = key, few_masses[slot] = mass;
+      }
+    }
     sum_before(own, scratch[0][0], &total);
-    const uint64 limit = static_cast<uint64>(static_cast<double>(total) * share);
-    __syncthreads();
     // At least the likeliest is kept.
-    const uint32 last = lowest_key(keys, masses, V, max(limit, 1ull), prefix, shift, scratch);
-    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= last ? masses[i] : 0;
+    const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
+    const bool are_few = kept <= V / 2;
     __syncthreads();
+    if (!are_few) weigh();
+    const uint32 last = are_few ? lowest_key<false>(few, few_masses, kept, limit, prefix, shift, scratch)
+                                : lowest_key<false>(keys, masses, V, limit, prefix, shift, scratch);
+    least = max(least, last);
   }
+  weigh();
+  // Each thread weighs neighbours, so that the sums run in the order of the vocabulary.
+  const int each = (V + DRAW_THREADS - 1) / DRAW_THREADS, from = threadIdx.x * each, to = min(from + each, V);
   uint64 own = 0;
   for (int i = from; i < to; i++) own += masses[i];
   const uint64 before = sum_before(own, scratch[0][0], &total);

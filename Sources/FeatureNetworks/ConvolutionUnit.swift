@@ -27,7 +27,7 @@ struct ConvolutionUnit {
     case same
   }
 
-  private let weights: Weights
+  private var weights: Weights
   private let kernel: (height: Int, width: Int)
   private let stride: Int
   private let padding: Padding
@@ -68,6 +68,20 @@ struct ConvolutionUnit {
     let folded = weight.to(.float64) * scale.reshape(-1, 1, 1, 1)
     let shift = bias.to(.float64) - mean.to(.float64) * scale
     return .folded(folded.to(weight.dtype).channelsLast(), bias: shift.to(weight.dtype))
+  }
+
+  /// The same in another precision.
+  func converted(to dtype: DType) -> ConvolutionUnit {
+    var unit = self
+    switch weights {
+    case .folded(let weight, let bias):
+      unit.weights = .folded(weight.to(dtype), bias: bias.to(dtype))
+    case .plain(let weight, let gain, let bias, let mean, let variance):
+      unit.weights = .plain(
+        weight.to(dtype), gain: gain.to(dtype), bias: bias.to(dtype), mean: mean.to(dtype),
+        variance: variance.to(dtype))
+    }
+    return unit
   }
 
   /// `[B, in, H, W]` → `[B, out, H′, W′]`

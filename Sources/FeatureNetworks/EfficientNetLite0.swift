@@ -15,11 +15,11 @@ public struct EfficientNetLite0 {
   /// Blocks after which the picture's size halves next, and the last.
   public static let chosenBlocks = [0, 2, 4, 10, 15]
 
-  private let stem: ConvolutionUnit
-  private let blocks: [InvertedBottleneck]
-  private let head: ConvolutionUnit
-  private let classWeight: Tensor  // [1000, 1280]
-  private let classBias: Tensor  // [1000]
+  private var stem: ConvolutionUnit
+  private var blocks: [InvertedBottleneck]
+  private var head: ConvolutionUnit
+  private var classWeight: Tensor  // [1000, 1280]
+  private var classBias: Tensor  // [1000]
 
   /// Repeats, kernel, stride of the first, expansion, channels in and out.
   private static let stages = [
@@ -47,6 +47,17 @@ public struct EfficientNetLite0 {
       activation: .relu6, folded: folded)
     classWeight = (p / "_fc").tensor("weight", 1000, Self.featureCount)
     classBias = (p / "_fc").tensor("bias", 1000)
+  }
+
+  /// The same in another precision, which pixels are to have too.
+  public func converted(to dtype: DType) -> EfficientNetLite0 {
+    var network = self
+    network.stem = stem.converted(to: dtype)
+    network.blocks = blocks.map { $0.converted(to: dtype) }
+    network.head = head.converted(to: dtype)
+    network.classWeight = classWeight.to(dtype)
+    network.classBias = classBias.to(dtype)
+    return network
   }
 
   /// Pixels in [−1, 1] `[B, 3, H, W]` to the outputs of the stem and of some blocks, finest first:
@@ -83,7 +94,7 @@ public struct EfficientNetLite0 {
 
 /// `MBConvBlock`: wider, a convolution for each channel, narrower again.
 private struct InvertedBottleneck {
-  private let units: [ConvolutionUnit]
+  private var units: [ConvolutionUnit]
   private let adds: Bool
 
   init(
@@ -105,6 +116,12 @@ private struct InvertedBottleneck {
       activation: .none, folded: folded)
     units = [expanding, depthwise, narrowing].compactMap { $0 }
     adds = stride == 1 && inputs == outputs
+  }
+
+  func converted(to dtype: DType) -> InvertedBottleneck {
+    var block = self
+    block.units = units.map { $0.converted(to: dtype) }
+    return block
   }
 
   func callAsFunction(_ x: Tensor) -> Tensor {

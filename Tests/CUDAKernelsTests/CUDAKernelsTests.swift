@@ -85,7 +85,7 @@ struct CUDAKernelsTests {
     arguments: types,
     [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
-      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (1, 1024, 1),
+      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 1024, 1),
     ])
   func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape
@@ -187,8 +187,10 @@ struct CUDAKernelsTests {
       .reshape(R, n, width / 3)
   }
 
-  @Test(arguments: types, [64, 192])
-  func scansLikeTheMambaLayer(_ dtype: DType, width: Int) throws {
+  /// Few sequences are scanned at once, many in chunks.
+  @Test(arguments: types, [(64, 3), (192, 3), (64, 70)])
+  func scansLikeTheMambaLayer(_ dtype: DType, _ size: (width: Int, sequences: Int)) throws {
+    let (width, R) = size
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
       let layer = Mamba2(
@@ -196,10 +198,9 @@ struct CUDAKernelsTests {
       let weights = MambaScanWeights(
         convWeight: layer.convWeight.reshape(-1, 4).to(gpu), convBias: layer.convBias.to(gpu),
         dtBias: layer.dtBias.to(gpu), a: layer.a.to(gpu), d: layer.d.to(gpu))
-      let R = 3
       let state = MambaScanState(sequences: R, inner: layer.inner, dtype: dtype, device: gpu)
       var expectedState: Mamba2State?
-      let counts = [1, 4, 2, 65, 130, 256]
+      let counts = [1, 4, 2, 25, 64, 65, 130, 256, 100]
       for (scale, n) in counts.enumerated() {
         let x = Tensor.randn([R, n, width], seed: UInt64(10 + scale)).to(dtype).to(.float32)
         let projected = layer.inProj(x).to(dtype, device: gpu)
@@ -323,10 +324,38 @@ struct CUDAKernelsTests {
       let biased = kernels.groupNormSiLU(
         kernels.summedUp(x, bias: bias), weight: weight, shift: shift)
       try expectClose(biased, expected(readable(x) + column), dtype)
+      let plain = kernels.groupNorm(kernels.summedUp(x), weight: weight, shift: shift)
+      try expectClose(
+        plain,
+        readable(x).groupNorm(32, readable(weight), readable(shift), epsilon: 1e-6), dtype)
       let sum = kernels.sum(x, y, bias: bias)
       try expectClose(sum.x, readable(x) + readable(y) + column, dtype, roundings: 1)
       try expectClose(
         kernels.groupNormSiLU(sum, weight: weight, shift: shift), expected(readable(sum.x)), dtype)
+    }
+  }
+
+  @Test(arguments: types, [(1, 160, 16, 16), (2, 64, 5, 7), (3, 640, 8, 8), (5, 32, 24, 24)])
+  func differentiatesGroupNorms(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
+    let (B, C, H, W) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let inputs = [
+        random(B, C, H, W, seed: 35, dtype), random(C, seed: 36, dtype), random(C, seed: 37, dtype),
+      ]
+      let gradient = random(B, C, H, W, seed: 38, dtype)
+      let leaves = inputs.map(readable)
+      for leaf in leaves { leaf.setRequiresGradient() }
+      let expected = leaves[0].groupNorm(32, leaves[1], leaves[2], epsilon: 1e-6).silu()
+      let slopes = expected.gradients(of: leaves, from: readable(gradient))
+      for input in inputs { input.setRequiresGradient() }
+      let found = kernels.differentiableGroupNormSiLU(
+        inputs[0], weight: inputs[1], shift: inputs[2])
+      try expectClose(found.detached(), expected.detached(), dtype)
+      for (found, expected) in zip(found.gradients(of: inputs, from: gradient), slopes) {
+        // A gradient is made of y's slope at a rounded place and of sums, each rounded once more.
+        try expectClose(found!, expected!, dtype, roundings: 8)
+      }
     }
   }
 

@@ -41,6 +41,28 @@ import TorchTestSupport
     }
   }
 
+  /// Where some tokens are replaced, the finer scales make up for what stands.
+  @Test(arguments: phis)
+  func finerScalesFollowWhatStands(_ phi: PhiSharing) throws {
+    let schedule = try ScaleSchedule(parsing: "1,2,4")
+    let tokenizer = RandomModels.tokenizer(phi)
+    try withInferenceMode { () throws -> Void in
+      let features = tokenizer.features(of: pictures(schedule))
+      let quantizer = tokenizer.quantizer
+      let (right, standing) = quantizer.tokens(features, schedule: schedule) { k, tokens in
+        k == 1 ? .zeros([2, 4], dtype: .int64) : tokens
+      }
+      #expect(try standing.scales[0].isEqual(to: right.scales[0]))
+      #expect(try standing.scales[1].isEqual(to: .zeros([2, 4], dtype: .int64)))
+      let rest = features - quantizer.fHats(standing)[1]
+      let expected = quantizer.nearest(rest.permute(0, 2, 3, 1).reshape(-1, 8)).reshape(2, 16)
+      #expect(try right.scales[2].isEqual(to: expected))
+      let plain = quantizer.tokens(features, schedule: schedule)
+      #expect(try plain.scales[1].isEqual(to: right.scales[1]))
+      #expect(try !plain.scales[2].isEqual(to: right.scales[2]))
+    }
+  }
+
   /// Each scale's tokens are the codes nearest to what the coarser scales left over.
   @Test(arguments: phis, schedules)
   func tokensAreTheNearestCodes(_ phi: PhiSharing, scales: String) throws {

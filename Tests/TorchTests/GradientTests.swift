@@ -135,6 +135,23 @@ import Torch
     #expect(try x.gradient!.isEqual(to: plain.gradient!))
   }
 
+  /// Linear layers give views of matrices, and outputs may be views of a new tensor too.
+  @Test func mayBeOfViews() throws {
+    let (x, weight) = (Tensor.randn([2, 3, 4], seed: 1), Tensor.randn([5, 4], seed: 2))
+    let bias = Tensor.randn([5], seed: 3)
+    for leaf in [x, weight, bias] { leaf.setRequiresGradient() }
+    let expected = (x.linear(weight, bias) * x.linear(weight)).sum(0, 1, 2).gradients(of: [x])[0]!
+    let (w, b) = (weight.detached(), bias.detached())
+    let outputs = withCustomGradient(of: [x]) {
+      let y = x.detached().linear(w)
+      return [x.detached().linear(w, b), y.reshape(3, 2, 5).select(1, 0), y]
+    } backward: { gradients in
+      [gradients[0]!.matmul(w) + gradients[2]!.matmul(w)]
+    }
+    let found = (outputs[0] * outputs[2]).sum(0, 1, 2).gradients(of: [x])[0]!
+    #expect(try (found - expected).absolute().reshape(-1).max(0).item() < 1e-4)
+  }
+
   @Test func passTheirErrorsOn() throws {
     struct Refusal: Error, CustomStringConvertible { let description = "no gradient today" }
     let x = Tensor.ones([1])

@@ -25,14 +25,37 @@ struct FusedDecoder {
     }
   }
 
+  /// ``PixelAttention`` as products of matrices, whose rows are pixels.
+  private struct Attention {
+    let norm: GroupNorm
+    let qkv: Tensor  // [3 C, C], the scale of scores in the rows of q
+    let qkvBias: Tensor
+    let out: Tensor  // [C, C]
+    let outBias: Tensor
+
+    init(_ attention: PixelAttention) {
+      let (qkv, out) = (attention.qkv, attention.out)
+      let C = out.bias.count
+      let rows: Tensor = .concatenate(
+        [.full([C, 1], 1 / Double(C).squareRoot()), .full([2 * C, 1], 1)], axis: 0)
+      let scales = rows.to(qkv.weight.device)
+      norm = attention.norm
+      self.qkv = (qkv.weight.to(.float32).reshape(3 * C, C) * scales).to(qkv.weight.dtype)
+        .contiguous()
+      qkvBias = (qkv.bias.to(.float32) * scales.reshape(3 * C)).to(qkv.bias.dtype)
+      self.out = out.weight.reshape(C, C).contiguous()
+      outBias = out.bias
+    }
+  }
+
   private struct Level {
-    let blocks: [(block: Residual, attention: PixelAttention?)]
+    let blocks: [(block: Residual, attention: Attention?)]
     let upsampling: Upsampling?
   }
 
   private let tokenizer: Tokenizer
   private let kernels: CUDAKernels
-  private let middle: (block1: Residual, block2: Residual)
+  private let middle: (block1: Residual, attention: Attention?, block2: Residual)
   private let levels: [Level]
   private let convOut: LastConvolutionWeights
 
@@ -47,10 +70,13 @@ struct FusedDecoder {
     else { return nil }
     (self.tokenizer, self.kernels) = (tokenizer, kernels)
     let decoder = tokenizer.decoder
-    middle = (Residual(decoder.middle.block1), Residual(decoder.middle.block2))
+    middle = (
+      Residual(decoder.middle.block1), decoder.middle.attention.map(Attention.init),
+      Residual(decoder.middle.block2)
+    )
     levels = decoder.levels.map { level in
       Level(
-        blocks: level.blocks.map { (Residual($0.block), $0.attention) },
+        blocks: level.blocks.map { (Residual($0.block), $0.attention.map(Attention.init)) },
         upsampling: level.upsampling)
     }
     convOut = LastConvolutionWeights(weight: decoder.convOut.weight, bias: decoder.convOut.bias)
@@ -62,7 +88,7 @@ struct FusedDecoder {
     let features = tokenizer.postQuantConv(fHat.to(kernels.dtype).channelsLast())
     var x = kernels.summedUp(decoder.convIn(features).channelsLast())
     x = residual(middle.block1, x)
-    x = attended(decoder.middle.attention, x)
+    x = attended(middle.attention, x)
     x = residual(middle.block2, x)
     for level in levels {
       for (block, attention) in level.blocks {
@@ -85,8 +111,18 @@ struct FusedDecoder {
     return kernels.sum(block.shortcut?(x.x) ?? x.x, y, bias: block.conv2.bias)
   }
 
-  private func attended(_ attention: PixelAttention?, _ x: NormInput) -> NormInput {
-    attention.map { kernels.summedUp($0(x.x).channelsLast()) } ?? x
+  private func attended(_ attention: Attention?, _ x: NormInput) -> NormInput {
+    guard let attention else { return x }
+    let (B, C, H, W) = x.x.shape4
+    let pixels = kernels.groupNorm(
+      x, weight: attention.norm.weight, shift: attention.norm.bias
+    ).permute(0, 2, 3, 1).reshape(B, H * W, C)
+    let parts = kernels.linear(pixels, attention.qkv, attention.qkvBias)
+      .chunked(3, axis: 2)
+    let shares = parts[0].matmul(parts[1].transpose(1, 2)).softmax(2)
+    let y = kernels.linear(shares.matmul(parts[2]), attention.out, nil)
+    return kernels.sum(
+      x.x, y.reshape(B, H, W, C).permute(0, 3, 1, 2), bias: attention.outBias)
   }
 
   private func normalized(_ x: NormInput, _ norm: GroupNorm) -> Tensor {

@@ -23,6 +23,13 @@ final class FusedSampler {
     // Copies, as graphs write to the same place again.
     return (k, tokens.slice(0, 0..<images).clone(), fHat.slice(0, 0..<images).clone())
   }
+
+  /// Draws the next scale for those after it alone.
+  func pass() throws {
+    guard k < count else { return }
+    _ = try sampling.scale(k)
+    k += 1
+  }
 }
 
 /// A transformer and a tokenizer as a GPU runs them fastest, with the graphs recorded so far.

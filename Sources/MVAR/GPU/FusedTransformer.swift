@@ -87,6 +87,12 @@ final class FusedTransformer {
     // A copy, as the residual stream is changed in place.
     guard let input else { return condition.start.clone() }
     let positions = transformer.positions.slice(1, range)
+    let layer = transformer.wordEmbedding
+    let (width, channels) = layer.weight.shape2
+    if let bias = layer.bias, kernels.embedsTokens(channels: channels, width: width) {
+      return kernels.embedTokens(
+        input.to(positions.dtype), weight: layer.weight, bias: bias, positions: positions)
+    }
     return (transformer.wordEmbedding(input.to(positions.dtype)) + positions).repeated(2, 1, 1)
   }
 }

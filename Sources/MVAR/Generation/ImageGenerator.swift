@@ -133,6 +133,11 @@ public actor ImageGenerator {
     let count = configuration.schedule.count
     for index in 0..<count {
       let pictures: [Picture]? = try computing {
+        let isWanted = previews || trace != nil || index == count - 1
+        guard isWanted else {
+          try drawing.pass()
+          return nil
+        }
         let scale = try drawing.next()!
         trace?.add(scale)
         guard previews || index == count - 1 else { return nil }

@@ -1,6 +1,19 @@
 import Pictures
 import Torch
 
+/// Tokens of one scale to be put in the place of others.
+public struct WrongTokens: Sendable {
+  /// Which places change, `[B, n_k]` row by row.
+  public var isWrong: [Bool]
+  /// What they change to, as many.
+  public var tokens: [Int64]
+
+  public init(isWrong: [Bool], tokens: [Int64]) {
+    precondition(isWrong.count == tokens.count, "a token for each place")
+    (self.isWrong, self.tokens) = (isWrong, tokens)
+  }
+}
+
 /// A tokenizer, ready to turn pictures into tokens and back.
 public actor PictureTokenizer {
   private let executor: TensorExecutor
@@ -34,6 +47,45 @@ public actor PictureTokenizer {
   ///
   /// - Throws: ``MVARError`` for no pictures and for pictures of another size.
   public func tokens(of pictures: [Picture], schedule: ScaleSchedule) throws -> PictureTokens {
+    try check(pictures, schedule)
+    return try computing {
+      try tokens(
+        tokenizer.encode(.pixels(pictures, device: device), schedule: schedule), pictures.count)
+    }
+  }
+
+  /// Pictures to tokens of which some are wrong, as a model's draws may be.
+  ///
+  /// - Parameter wrong: For each scale which tokens are to be replaced, and by which, `[B, n_k]` row by row.
+  /// - Returns: At each scale the right tokens after what stands in the coarser ones, and what stands.
+  /// - Throws: As ``tokens(of:schedule:)``.
+  public func tokens(
+    of pictures: [Picture], schedule: ScaleSchedule, replacing wrong: [WrongTokens]
+  ) throws -> (right: PictureTokens, standing: PictureTokens) {
+    try check(pictures, schedule)
+    precondition(
+      zip(wrong, schedule.sizes).allSatisfy { $0.tokens.count == pictures.count * $1.count },
+      "a token for each place")
+    return try computing {
+      let features = tokenizer.features(of: .pixels(pictures, device: device))
+      let (right, standing) = tokenizer.quantizer.tokens(features, schedule: schedule) {
+        k, tokens in
+        let shape = tokens.shape
+        let isRight = Tensor.of(wrong[k].isWrong.map { $0 ? 0 : 1 }, shape: shape, device: device)
+        return (isRight .<= 0.5).choosing(
+          .of(wrong[k].tokens, shape: shape, device: device), else: tokens)
+      }
+      return try (tokens(right, pictures.count), tokens(standing, pictures.count))
+    }
+  }
+
+  private func tokens(_ pyramid: TokenPyramid, _ count: Int) throws -> PictureTokens {
+    PictureTokens(
+      schedule: pyramid.schedule, count: count,
+      scales: try pyramid.scales.map { try $0.elements(as: Int64.self) })
+  }
+
+  private func check(_ pictures: [Picture], _ schedule: ScaleSchedule) throws {
     let size = pictureSize(schedule)
     guard !pictures.isEmpty else {
       throw MVARError(.invalidValue, "no pictures to tokenize; name one or more")
@@ -43,12 +95,6 @@ public actor PictureTokenizer {
         .mismatch,
         "a picture of \(picture.width) × \(picture.height) pixels does not fit the scales "
           + "\(schedule), which make \(size.width) × \(size.height); resize it first")
-    }
-    return try computing {
-      let pyramid = try tokenizer.encode(.pixels(pictures, device: device), schedule: schedule)
-      return PictureTokens(
-        schedule: schedule, count: pictures.count,
-        scales: try pyramid.scales.map { try $0.elements(as: Int64.self) })
     }
   }
 

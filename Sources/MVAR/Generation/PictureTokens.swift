@@ -126,7 +126,7 @@ extension PictureTokens {
     try TokenPyramid(
       schedule: schedule,
       scales: zip(scales, schedule.sizes).map {
-        .of($0, shape: [count, $1.count], device: device)
+        Tensor.of($0, shape: [count, $1.count]).uploaded(to: device)
       })
   }
 }

@@ -9,7 +9,7 @@ public actor SamplingBenchmark {
   public struct Measurement: Sendable, Hashable, Codable {
     /// Seconds in the transformer and the drawing of tokens, for the batch.
     public let transformer: Double
-    /// Seconds in the tokenizer's decoder, for the batch.
+    /// Seconds in the tokenizer's decoder, for the batch, until its result is there.
     public let decoder: Double
     /// Seconds of each scale, for the batch; the first has what depends on the class alone.
     public let scales: [Double]
@@ -80,13 +80,17 @@ public actor SamplingBenchmark {
       try withTorchErrors {
         let clock = ContinuousClock()
         let start = clock.now
-        let (fHat, scales) = try draw(batch, settings, seed)
-        let drawn = clock.now
+        var marks = Marks(device)
+        try marks.mark()
+        let fHat = try draw(batch, settings, seed, &marks)
         let image = try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
+        // A GPU works on its own: its last result tells when it is done.
         let mean = try (image * 0.5 + 0.5).reshape(-1).mean(0).item()
+        let total = start.duration(to: clock.now).seconds
+        let scales = try marks.seconds()
+        let drawn = scales.reduce(0, +)
         return Measurement(
-          transformer: start.duration(to: drawn).seconds,
-          decoder: drawn.duration(to: clock.now).seconds, scales: scales, mean: mean)
+          transformer: drawn, decoder: total - drawn, scales: scales, mean: mean)
       }
     }
   }
@@ -176,21 +180,18 @@ public actor SamplingBenchmark {
       settings: Array(repeating: settings, count: batch), device: device)
   }
 
-  /// f̂ of the last scale, finished, and the seconds of each scale.
-  private func draw(_ batch: Int, _ settings: SamplingSettings, _ seed: UInt64) throws
-    -> (Tensor, [Double])
-  {
-    var marks = Marks(device)
-    try marks.mark()
+  /// f̂ of the last scale; marks the end of each.
+  private func draw(
+    _ batch: Int, _ settings: SamplingSettings, _ seed: UInt64, _ marks: inout Marks
+  ) throws -> Tensor {
     var drawing = try drawing(batch, settings, seed)
-    var last: Tensor?
-    while let scale = try drawing.next() {
-      try Task.checkCancellation()
-      last = scale.fHat
+    for _ in 1..<configuration.schedule.count {
+      try drawing.pass()
       try marks.mark()
+      try Task.checkCancellation()
     }
-    // A GPU works on its own: its last result tells when it is done.
-    _ = try last!.reshape(-1).mean(0).item()
-    return (last!, try marks.seconds())
+    let last = try drawing.next()!
+    try marks.mark()
+    return last.fHat
   }
 }

@@ -39,6 +39,15 @@ enum ScaleDrawing {
         settings: settings, device: device))
   }
 
+  /// Draws the next scale, of which nobody wants to know: nothing is copied, so that a GPU goes from one to the next.
+  mutating func pass() throws {
+    guard case .fused(let sampler) = self else {
+      _ = try next()
+      return
+    }
+    try sampler.pass()
+  }
+
   mutating func next() throws -> Scale? {
     switch self {
     case .fused(let sampler):

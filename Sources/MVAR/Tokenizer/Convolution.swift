@@ -1,3 +1,4 @@
+import CUDAKernels
 import Torch
 
 /// A convolution over `[B, C, H, W]`, channels last in memory.
@@ -35,8 +36,20 @@ struct GroupNorm {
   func callAsFunction(_ x: Tensor) -> Tensor { x.groupNorm(32, weight, bias, epsilon: 1e-6) }
 
   func thenSiLU(_ x: Tensor) -> Tensor {
+    if let kernels = trainingKernels(for: x) {
+      return kernels.differentiableGroupNormSiLU(x, weight: weight, shift: bias)
+    }
     let y = self(x)
     y.siluInPlace()
     return y
+  }
+
+  /// The kernels of training, where they do this.
+  private func trainingKernels(for x: Tensor) -> CUDAKernels? {
+    guard x.device != .cpu, x.requiresGradient || weight.requiresGradient,
+      CUDAKernels.supports(x.dtype), weight.dtype == x.dtype,
+      CUDAKernels.normalizesGroups(ofChannels: x.length(1))
+    else { return nil }
+    return try? .shared(x.dtype)
   }
 }

@@ -20,16 +20,32 @@ public struct Quantizer {
   ///
   /// - Parameter features: `[B, Cvae, H, W]` with the size of the schedule's finest map.
   package func tokens(_ features: Tensor, schedule: ScaleSchedule) -> TokenPyramid {
+    tokens(features, schedule: schedule) { $1 }.right
+  }
+
+  /// The same where some tokens come out wrong, as a model's draws may.
+  ///
+  /// - Parameter spoiling: Gets the right tokens of a scale, `[B, n_k]`, and returns those that are put
+  ///   in their place. Finer scales make up for them.
+  /// - Returns: At each scale the right tokens after what stands in the coarser ones, and what stands.
+  package func tokens(
+    _ features: Tensor, schedule: ScaleSchedule, spoiling: (Int, Tensor) -> Tensor
+  ) -> (right: TokenPyramid, standing: TokenPyramid) {
     let (B, C, _, _) = features.shape4
     let rest = features.to(.float32).contiguous().clone()
-    let scales = schedule.sizes.indices.map { k in
-      let size = schedule.sizes[k]
+    var (right, standing): ([Tensor], [Tensor]) = ([], [])
+    for (k, size) in schedule.sizes.enumerated() {
       let map = k == schedule.count - 1 ? rest : rest.resizedArea(size.height, size.width)
       let tokens = nearest(map.permute(0, 2, 3, 1).reshape(-1, C)).reshape(B, size.count)
-      rest.addInPlace(contribution(of: codebook.embedding(tokens), scale: k, schedule), scale: -1)
-      return tokens
+      right.append(tokens)
+      standing.append(spoiling(k, tokens))
+      rest.addInPlace(
+        contribution(of: codebook.embedding(standing[k]), scale: k, schedule), scale: -1)
     }
-    return TokenPyramid(unchecked: scales, schedule: schedule)
+    return (
+      TokenPyramid(unchecked: right, schedule: schedule),
+      TokenPyramid(unchecked: standing, schedule: schedule)
+    )
   }
 
   /// The nearest code of every row of `z [n, Cvae]`: `[n]` int64.

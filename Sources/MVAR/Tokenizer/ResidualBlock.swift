@@ -25,9 +25,9 @@ struct ResidualBlock {
 
 /// Attention of every pixel to every pixel (`AttnBlock` of `models/basic_vae.py`).
 struct PixelAttention {
-  private let norm: GroupNorm
-  private let qkv: Convolution
-  private let out: Convolution
+  let norm: GroupNorm
+  let qkv: Convolution
+  let out: Convolution
 
   init(_ p: Parameters, _ channels: Int) {
     norm = GroupNorm(p / "norm", channels)

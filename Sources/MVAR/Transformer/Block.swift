@@ -37,9 +37,23 @@ struct Modulation {
   /// Splits `[B, 3 n, C]`, ordered γ₁…γₙ s₁…sₙ b₁…bₙ, into n modulations.
   static func split(_ parameters: Tensor) -> [Modulation] {
     let count = parameters.length(1) / 3
-    func part(_ index: Int) -> Tensor { parameters.slice(1, index..<index + 1) }
+    let parts = separated(parameters)
     return (0..<count).map {
-      Modulation(gain: part($0), onePlusScale: part(count + $0) + 1, shift: part(2 * count + $0))
+      Modulation(
+        gain: parts[$0], onePlusScale: parts[count + $0] + 1, shift: parts[2 * count + $0])
+    }
+  }
+
+  /// The parts of `[B, m, C]`, `[B, 1, C]` each, in memory of their own: their gradients are joined once, where that of each
+  /// slice would fill the whole with zeros.
+  private static func separated(_ parameters: Tensor) -> [Tensor] {
+    let (B, count, C) = parameters.shape3
+    return withCustomGradient(of: [parameters]) {
+      (0..<count).map { parameters.slice(1, $0..<$0 + 1).clone() }
+    } backward: { gradients in
+      guard let like = gradients.lazy.compactMap({ $0 }).first else { return [nil] }
+      let zeros = Tensor.zeros([B, 1, C], dtype: like.dtype, device: like.device)
+      return [.concatenate(gradients.map { $0 ?? zeros }, axis: 1)]
     }
   }
 }
@@ -111,9 +125,11 @@ extension Block {
 
   /// The same, keeping nothing for the backward pass but its inputs.
   ///
-  /// - Parameter makeBlock: Makes the block from its leaves, whose gradients the backward pass adds to.
+  /// - Parameters:
+  ///   - fused: Computes the block where a GPU does that fast.
+  ///   - makeBlock: Makes the block from its leaves, whose gradients the backward pass adds to.
   static func recomputed(
-    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>],
+    _ x: Tensor, _ modulations: [Modulation], scales: [Range<Int>], fused: FusedTraining?,
     makeBlock: @escaping () -> Block
   ) -> Tensor {
     let inputs = [x] + modulations.flatMap { [$0.gain, $0.onePlusScale, $0.shift] }
@@ -122,7 +138,9 @@ extension Block {
       let modulations = stride(from: 1, to: inputs.count, by: 3).map {
         Modulation(gain: inputs[$0], onePlusScale: inputs[$0 + 1], shift: inputs[$0 + 2])
       }
-      return makeBlock()(inputs[0], modulations, scales: scales)
+      let block = makeBlock()
+      guard let fused else { return block(inputs[0], modulations, scales: scales) }
+      return fused(block, TrainedStream(inputs[0]), modulations).complete
     }
     return withCustomGradient(of: inputs) {
       [output(inputs)]

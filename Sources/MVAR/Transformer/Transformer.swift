@@ -56,9 +56,10 @@ public struct Transformer {
     ///
     /// - Parameter factors: `[depth, n, B]` for n sublayers a block.
     public func scalingSublayers(by factors: Tensor) -> Condition {
+      let factors = factors.to(embedding.dtype)
       let blocks = blocks.enumerated().map { index, modulations in
         modulations.enumerated().map { sublayer, modulation in
-          let factor = factors[index][sublayer].reshape(-1, 1, 1).to(modulation.gain.dtype)
+          let factor = factors[index][sublayer].reshape(-1, 1, 1)
           return Modulation(
             gain: modulation.gain * factor, onePlusScale: modulation.onePlusScale,
             shift: modulation.shift)
@@ -112,7 +113,7 @@ public struct Transformer {
         keepsState: !isLast)
     }
     state.scale += 1
-    return logits(x, condition)
+    return logits(x, condition).to(.float32)
   }
 
   /// Logits of all tokens at once, when all are known; a gradient can be asked for.
@@ -128,6 +129,17 @@ public struct Transformer {
     _ teacherInput: Tensor, condition: Condition, scales: Int? = nil,
     recomputing: Parameters? = nil
   ) -> Tensor {
+    rawLogits(teacherInput, condition: condition, scales: scales, recomputing: recomputing)
+      .to(.float32)
+  }
+
+  /// The same in the type that the model computes in.
+  ///
+  /// - Parameter fused: Whether a GPU may use the kernels of training where they fit.
+  public func rawLogits(
+    _ teacherInput: Tensor, condition: Condition, scales: Int? = nil,
+    recomputing: Parameters? = nil, fused: Bool = true
+  ) -> Tensor {
     let ranges = Array(configuration.schedule.ranges.prefix(scales ?? .max))
     let rest = ranges[0].upperBound..<ranges[ranges.count - 1].upperBound
     var x = embed(nil, ranges[0], condition)
@@ -135,10 +147,20 @@ public struct Transformer {
       let input = teacherInput.slice(1, 0..<rest.count)
       x = .concatenate([x, embed(input, rest, condition)], axis: 1)
     }
+    let fused = fused ? FusedTraining.make(x, configuration, scales: ranges) : nil
+    if let fused, recomputing == nil {
+      var stream = TrainedStream(x)
+      for (block, modulations) in zip(blocks, condition.blocks) {
+        stream = fused(block, stream, modulations)
+      }
+      return head(
+        fused.kernels.finalNorm(
+          stream, onePlusScale: condition.headScale, shift: condition.headShift))
+    }
     for (index, block) in blocks.enumerated() {
       let modulations = condition.blocks[index]
       if let recomputing {
-        x = Block.recomputed(x, modulations, scales: ranges) {
+        x = Block.recomputed(x, modulations, scales: ranges, fused: fused) {
           Block(recomputing / "blocks" / index, configuration)
         }
       } else {
@@ -156,6 +178,6 @@ public struct Transformer {
 
   private func logits(_ x: Tensor, _ condition: Condition) -> Tensor {
     let y = condition.headShift.adding(x.layerNorm(epsilon: 1e-6), times: condition.headScale)
-    return head(y).to(.float32)
+    return head(y)
   }
 }

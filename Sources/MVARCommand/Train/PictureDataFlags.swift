@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import MVARTraining
 
 /// Which pictures to learn from.
@@ -65,6 +66,11 @@ struct PreparationFlags: ParsableArguments {
   var flip: Bool?
 
   @Option(
+    help: "Classes that are never mirrored, separated by commas, such as \"flag,clock\".",
+    transform: { Set($0.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }) })
+  var unflipped: Set<String>?
+
+  @Option(
     parsing: .unconditional,
     help:
       "The share of transparent pictures laid over a pale colour, the others over white. (default: 0)"
@@ -88,6 +94,7 @@ struct PreparationFlags: ParsableArguments {
   func apply(_ recipe: inout PictureRecipe) throws {
     recipe.framing = framing ?? recipe.framing
     recipe.flips = flip ?? recipe.flips
+    recipe.unflippedClasses = unflipped ?? recipe.unflippedClasses
     if let pastel { recipe.background = pastel > 0 ? .pastel(share: pastel) : .white }
     recipe.rotation = rotation ?? recipe.rotation
     recipe.scaling = scaling ?? recipe.scaling

@@ -72,7 +72,9 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     let path = try await TokenizerTraining().run(
       options, data: heldOut.training, heldOut: heldOut.heldOut,
       settings: { try apply(&$0) },
-      perceptual: { device in try PerceptualChoice.network(perceptual, device: device) },
+      perceptual: {
+        try PerceptualChoice.network(perceptual, precision: $0, device: $1)
+      },
       events: { report.show($0) })
     report.finish()
     try console.result("\(path): finished; see \(out)/reconstructions")
@@ -165,6 +167,12 @@ struct TokenizerTrainingFlags: ParsableArguments {
   @Option(help: "Weight decay. (default: \(defaults.weightDecay))")
   var weightDecay: Double?
 
+  @Option(help: "AdamW's first beta. (default: \(defaults.beta1))")
+  var beta1: Double?
+
+  @Option(help: "AdamW's second beta. (default: \(defaults.beta2))")
+  var beta2: Double?
+
   @Option(help: "The largest length of the gradient; 0 for any. (default: \(defaults.clip))")
   var clip: Double?
 
@@ -241,6 +249,8 @@ struct TokenizerTrainingFlags: ParsableArguments {
     }
     settings.warmUp = warmUp ?? settings.warmUp
     settings.weightDecay = weightDecay ?? settings.weightDecay
+    settings.beta1 = beta1 ?? settings.beta1
+    settings.beta2 = beta2 ?? settings.beta2
     settings.clip = clip ?? settings.clip
     settings.averaging = averaging ?? settings.averaging
     settings.absoluteWeight = l1 ?? settings.absoluteWeight

@@ -49,8 +49,9 @@ public final class CachedTokens: TokenBatches {
       return draws.below(cache.description.versions)
     }
     let tokens = try cache.tokens(chosen, versions: versions)
+    let read = try cache.isSpoilt ? cache.tokens(chosen, versions: versions, .standing) : nil
     position = position.advanced(by: 1, steps: batchesPerEpoch)
-    return TokenBatch(tokens: tokens, labels: chosen.map { cache.labels[$0] })
+    return TokenBatch(tokens: tokens, reading: read, labels: chosen.map { cache.labels[$0] })
   }
 
   private func pictures(epoch: Int) -> [Int] {

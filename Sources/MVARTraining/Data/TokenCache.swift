@@ -21,8 +21,12 @@ public struct TokenCacheDescription: Sendable, Hashable, Codable {
   public var seed: UInt64
   /// How many times each picture was augmented and tokenised.
   public var versions: Int
+  /// The largest share of wrong codes in what a model reads of a picture; nil for none.
+  public var wrongCodes: Double?
   /// Pictures a part.
   public var partSize: Int
+
+  var wrongShare: Double { wrongCodes ?? 0 }
 
   /// Parts of one version.
   var partsPerVersion: Int { (pictures + partSize - 1) / partSize }
@@ -54,6 +58,7 @@ public struct TokenCacheDescription: Sendable, Hashable, Codable {
     compare("the tokenizer's digest", \.tokenizer)
     compare("seed", \.seed)
     compare("the number of versions", \.versions)
+    compare("the share of wrong codes", \.wrongShare)
     compare("the size of a part", \.partSize)
     if recipe != other.recipe { differences.append("the augmentation differs") }
     return differences
@@ -78,7 +83,8 @@ extension PictureDataSet {
 /// The tokens of a data set, made once: a folder with `cache.json` and parts in safetensors files.
 ///
 /// Each part has `tokens.k` `[n, n_k]` (int16, or int32 for more than 32768 codes), `labels` `[n]` int32
-/// and `pictures` `[n]` int64, the places of its pictures in the data set.
+/// and `pictures` `[n]` int64, the places of its pictures in the data set. Where a model is to read some
+/// wrong codes, `standing.k` `[n, n_k]` are those that it reads, and `tokens.k` what is right after them.
 public struct TokenCache: Sendable {
   public let path: String
   public let description: TokenCacheDescription
@@ -111,7 +117,7 @@ public struct TokenCache: Sendable {
           "\(path): \(index) of \(description.parts) parts of this cache are there; "
             + "make it with the same settings again, which goes on where it stopped")
       }
-      parts.append(try Part(file, schedule: schedule))
+      parts.append(try Part(file, schedule: schedule, isSpoilt: description.wrongShare > 0))
     }
     var places = [Place?](repeating: nil, count: description.pictures * description.versions)
     var labels = [Int](repeating: 0, count: description.pictures)
@@ -154,12 +160,20 @@ public struct TokenCache: Sendable {
   public var count: Int { labels.count }
   public var classNames: [String] { description.classNames }
 
+  /// Which of a picture's tokens: what is right, or what stands in the coarser scales for it to follow.
+  enum Reading { case right, standing }
+
+  /// Whether a model is to read tokens that are not all right.
+  var isSpoilt: Bool { description.wrongShare > 0 }
+
   /// The tokens of some pictures, each in one of its versions.
-  func tokens(_ pictures: [Int], versions: [Int]) throws -> PictureTokens {
+  func tokens(_ pictures: [Int], versions: [Int], _ reading: Reading = .right) throws
+    -> PictureTokens
+  {
     let chosen = zip(pictures, versions).map { places[$0 * description.versions + $1] }
     let scales = try schedule.sizes.indices.map { scale in
       try chosen.flatMap { place in
-        try parts[Int(place.part)].tokens(scale: scale, row: Int(place.row))
+        try parts[Int(place.part)].tokens(scale: scale, row: Int(place.row), reading)
       }
     }
     return PictureTokens(schedule: schedule, count: pictures.count, scales: scales)
@@ -173,30 +187,34 @@ extension TokenCache {
     let pictures: [Int]
     private let mapping: MappedFile
     private let scales: [StoredTensor]
+    private let standing: [StoredTensor]
 
-    init(_ path: String, schedule: ScaleSchedule) throws {
+    init(_ path: String, schedule: ScaleSchedule, isSpoilt: Bool) throws {
       let file = try SafetensorsFile(path)
       let byName = Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, $0) })
       let scales = schedule.sizes.indices.compactMap { byName["tokens.\($0)"] }
+      let standing = schedule.sizes.indices.compactMap { byName["standing.\($0)"] }
       guard let labels = byName["labels"], let pictures = byName["pictures"],
         labels.elementType == .int32, pictures.elementType == .int64,
         pictures.shape == labels.shape, labels.shape.count == 1,
         scales.map(\.shape) == schedule.sizes.map({ [labels.shape[0], $0.count] }),
-        scales.allSatisfy({ $0.elementType == .int16 || $0.elementType == .int32 })
+        standing.map(\.shape) == (isSpoilt ? scales.map(\.shape) : []),
+        (scales + standing).allSatisfy({ $0.elementType == .int16 || $0.elementType == .int32 })
       else {
         throw TrainingError(
           .data, "\(path) is no part of a token cache of the scales \(schedule); make it again")
       }
       mapping = try MappedFile(path)
-      self.scales = scales
+      (self.scales, self.standing) = (scales, standing)
       self.labels = try Self.integers(labels, 0..<labels.elementCount, mapping).map(Int.init)
       self.pictures = try Self.integers(pictures, 0..<pictures.elementCount, mapping).map(Int.init)
     }
 
     /// `[n_k]`
-    func tokens(scale: Int, row: Int) throws -> [Int64] {
-      let count = scales[scale].shape[1]
-      return try Self.integers(scales[scale], row * count..<(row + 1) * count, mapping)
+    func tokens(scale: Int, row: Int, _ reading: Reading) throws -> [Int64] {
+      let tensor = (reading == .right ? scales : standing)[scale]
+      let count = tensor.shape[1]
+      return try Self.integers(tensor, row * count..<(row + 1) * count, mapping)
     }
 
     private static func integers(_ tensor: StoredTensor, _ range: Range<Int>, _ mapping: MappedFile)

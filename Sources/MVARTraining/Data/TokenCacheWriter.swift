@@ -13,6 +13,9 @@ public struct TokenCacheWriter: Sendable {
     public var schedule: ScaleSchedule
     /// How many times each picture is augmented and tokenised.
     public var versions = 1
+    /// The largest share of wrong codes in what a model reads of a picture, as its own draws will be: in seven of ten
+    /// versions any share up to this one.
+    public var wrongCodes = 0.0
     public var seed: UInt64 = 0
     /// Pictures tokenised at a time.
     public var batch = 32
@@ -50,6 +53,10 @@ public struct TokenCacheWriter: Sendable {
     tokenizerFile: String, to path: String
   ) throws {
     try settings.recipe.validate()
+    guard (0...1).contains(settings.wrongCodes) else {
+      throw TrainingError(
+        .setting, "a share of \(settings.wrongCodes) wrong codes; use 0 to 1")
+    }
     guard settings.versions > 0, settings.batch > 0, settings.partSize > 0 else {
       throw TrainingError(
         .setting,
@@ -67,7 +74,9 @@ public struct TokenCacheWriter: Sendable {
       classNames: dataSet.classNames, scales: settings.schedule.description,
       vocabulary: tokenizer.configuration.vocabulary,
       tokenizer: try Checkpoint.digest(tokenizerFile), recipe: settings.recipe, seed: settings.seed,
-      versions: settings.versions, partSize: settings.partSize)
+      versions: settings.versions,
+      wrongCodes: settings.wrongCodes > 0 ? settings.wrongCodes : nil,
+      partSize: settings.partSize)
     if FileManager.default.fileExists(atPath: "\(path)/cache.json") {
       let differences = description.differences(from: try TokenCache.description(in: path))
       if !differences.isEmpty {
@@ -123,7 +132,7 @@ public struct TokenCacheWriter: Sendable {
     _ file: String, version: Int, pictures: Range<Int>,
     _ unreadable: inout [Int: ReadingReport.Unreadable], done: (Int) -> Void
   ) async throws {
-    var tokens: [PictureTokens] = []
+    var (tokens, standing): ([PictureTokens], [PictureTokens]) = ([], [])
     var found: [Int] = []
     let starts = stride(from: pictures.lowerBound, to: pictures.upperBound, by: settings.batch)
     let ranges = starts.map { $0..<min($0 + settings.batch, pictures.upperBound) }
@@ -147,11 +156,42 @@ public struct TokenCacheWriter: Sendable {
         }
       }
       if !readable.isEmpty {
-        tokens.append(try await tokenizer.tokens(of: readable, schedule: settings.schedule))
+        let places = Array(found.suffix(readable.count))
+        let made = try await self.tokens(of: readable, places, version: version)
+        tokens.append(made.right)
+        standing += made.standing.map { [$0] } ?? []
       }
       done(range.upperBound - pictures.lowerBound)
     }
-    try write(tokens, found, to: file)
+    try write(tokens, standing, found, to: file)
+  }
+
+  private func tokens(of pictures: [Picture], _ places: [Int], version: Int) async throws -> (
+    right: PictureTokens, standing: PictureTokens?
+  ) {
+    guard settings.wrongCodes > 0 else {
+      return (try await tokenizer.tokens(of: pictures, schedule: settings.schedule), nil)
+    }
+    let (right, standing) = try await tokenizer.tokens(
+      of: pictures, schedule: settings.schedule, replacing: wrongTokens(places, version: version))
+    return (right, standing)
+  }
+
+  /// Which tokens of the pictures at some places are wrong, scale by scale.
+  private func wrongTokens(_ places: [Int], version: Int) -> [WrongTokens] {
+    var scales = settings.schedule.sizes.map { _ in WrongTokens(isWrong: [], tokens: []) }
+    for place in places {
+      var draws = Draws(seed: settings.seed, .wrong, epoch: version, place: place)
+      let isSpoilt = draws.uniform() < 0.7
+      let share = isSpoilt ? settings.wrongCodes * draws.uniform() : 0
+      for (k, size) in settings.schedule.sizes.enumerated() {
+        for _ in 0..<size.count {
+          scales[k].isWrong.append(draws.uniform() < share)
+          scales[k].tokens.append(Int64(draws.below(description.vocabulary)))
+        }
+      }
+    }
+    return scales
   }
 
   /// Decodes some pictures at once.
@@ -188,16 +228,24 @@ public struct TokenCacheWriter: Sendable {
     }
   }
 
-  private func write(_ tokens: [PictureTokens], _ pictures: [Int], to file: String) throws {
+  private func write(
+    _ tokens: [PictureTokens], _ standing: [PictureTokens], _ pictures: [Int], to file: String
+  ) throws {
     let isNarrow = description.vocabulary <= Int(Int16.max) + 1
-    let names = settings.schedule.sizes.indices.map { "tokens.\($0)" }
-    var declarations = zip(names, settings.schedule.sizes).map { name, size in
-      TensorDeclaration(
-        name: name, elementType: isNarrow ? .int16 : .int32, shape: [pictures.count, size.count])
+    let kinds = [("tokens", tokens), ("standing", standing)].prefix(standing.isEmpty ? 1 : 2)
+    var declarations: [TensorDeclaration] = []
+    var values: [String: (tokens: [PictureTokens], scale: Int)] = [:]
+    for (kind, tokens) in kinds {
+      for (scale, size) in settings.schedule.sizes.enumerated() {
+        values["\(kind).\(scale)"] = (tokens, scale)
+        declarations.append(
+          .init(
+            name: "\(kind).\(scale)", elementType: isNarrow ? .int16 : .int32,
+            shape: [pictures.count, size.count]))
+      }
     }
     declarations.append(.init(name: "labels", elementType: .int32, shape: [pictures.count]))
     declarations.append(.init(name: "pictures", elementType: .int64, shape: [pictures.count]))
-    let scales = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
     try SafetensorsWriter.write(file, tensors: declarations) { tensor, put in
       switch tensor.name {
       case "labels":
@@ -205,7 +253,8 @@ public struct TokenCacheWriter: Sendable {
       case "pictures":
         try pictures.map(Int64.init).withUnsafeBytes(put)
       default:
-        let values = tokens.flatMap { $0.scales[scales[tensor.name]!] }
+        let (tokens, scale) = values[tensor.name]!
+        let values = tokens.flatMap { $0.scales[scale] }
         if isNarrow {
           try values.map(Int16.init).withUnsafeBytes(put)
         } else {

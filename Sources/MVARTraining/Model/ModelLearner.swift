@@ -25,6 +25,7 @@ public final class ModelLearner {
   private let precision: DType
   let device: Device
   private let recomputes: Bool
+  private let fused: Bool
   private let plan: StepPlan
   private let progressive: ProgressivePlan?
   private let health: Health
@@ -47,18 +48,20 @@ public final class ModelLearner {
   ///   - precision: What the model computes in; its weights stay in float32.
   ///   - steps: Of the run, and `stepsPerEpoch` of one pass over the data.
   ///   - recomputes: Whether blocks are computed again in the backward pass, to save memory.
+  ///   - fused: Whether a GPU may use fused kernels.
   ///   - reducer: The other processes that share the steps.
   ///   - sharesOptimizer: Whether each process keeps the optimiser's state of its part of the weights.
   public init(
     _ settings: ModelTrainingSettings, configuration: TransformerConfiguration,
     initial: any ParameterSource, tokenizer: Tokenizer, precision: DType, device: Device,
-    steps: Int, stepsPerEpoch: Int, recomputes: Bool = false,
+    steps: Int, stepsPerEpoch: Int, recomputes: Bool = false, fused: Bool = true,
     reducer: (any GradientReducer)? = nil, sharesOptimizer: Bool = true
   ) throws {
     self.settings = settings
     self.configuration = configuration
     self.tokenizer = tokenizer
-    (self.precision, self.device, self.recomputes) = (precision, device, recomputes)
+    (self.precision, self.device) = (precision, device)
+    (self.recomputes, self.fused) = (recomputes, fused)
     self.reducer = reducer
     let weights = try MasterWeights(initial, configuration: configuration, device: device)
     self.weights = weights
@@ -163,13 +166,13 @@ public final class ModelLearner {
     let factors = random.depthFactors(
       at: pictures, rate: settings.lastDropRate, depth: configuration.depth,
       sublayers: configuration.sublayers, device: device)
-    let (input, targets) = try known(part.tokens)
+    let (input, targets) = try known(part)
     let model = try model()
-    var condition = model.condition(.of(labels, device: device))
+    var condition = model.condition(Tensor.of(labels).uploaded(to: device))
     if let factors { condition = condition.scalingSublayers(by: factors) }
-    let logits = model(
+    let logits = model.rawLogits(
       input, condition: condition, scales: scales,
-      recomputing: recomputes ? scope(weights) : nil)
+      recomputing: recomputes ? scope(weights) : nil, fused: fused)
     let losses = tokenLosses(logits, targets, smoothing: settings.labelSmoothing)  // [B, l]
     ((losses * lossWeights(scales: scales)).sum(0, 1) * (1 / Double(whole))).backward()
     return withoutGradient {
@@ -182,17 +185,18 @@ public final class ModelLearner {
   }
 
   /// What the model reads and what it is to say.
-  private func known(_ tokens: PictureTokens) throws -> (input: Tensor, targets: Tensor) {
+  private func known(_ batch: TokenBatch) throws -> (input: Tensor, targets: Tensor) {
     try withoutGradient {
-      let pyramid = try tokens.pyramid(device: device)
-      return (tokenizer.teacherInput(pyramid), pyramid.flattened)
+      let pyramid = try batch.tokens.pyramid(device: device)
+      let read = try batch.read?.pyramid(device: device) ?? pyramid
+      return (tokenizer.teacherInput(read), pyramid.flattened)
     }
   }
 
   private func tokenLosses(_ logits: Tensor, _ targets: Tensor, smoothing: Double) -> Tensor {
     let (B, l, V) = logits.shape3
     let known = targets.slice(1, 0..<l).reshape(B * l)
-    return logits.reshape(B * l, V).crossEntropy(known, smoothing: smoothing).reshape(B, l)
+    return TokenLosses.of(logits.reshape(B * l, V), known, smoothing: smoothing).reshape(B, l)
   }
 
   /// Where guesses `[B, l]` are right, as numbers.
@@ -219,7 +223,7 @@ public final class ModelLearner {
       let weight = (index == scales - 1 ? newest : 1) / Double(schedule.tokenCount)
       return [Float](repeating: Float(weight), count: size.count)
     }
-    return .of(weights, device: device)
+    return Tensor.of(weights).uploaded(to: device)
   }
 
   /// Zero for parameters that a step did not use, as the reference's has it: training only the first
@@ -289,9 +293,10 @@ public final class ModelLearner {
         let model = try model(average)
         var sums: Tensor?
         for batch in batches {
-          let (input, targets) = try known(batch.tokens)
-          let logits = model(
-            input, condition: model.condition(.of(batch.labels, device: device)))
+          let (input, targets) = try known(batch)
+          let logits = model.rawLogits(
+            input, condition: model.condition(Tensor.of(batch.labels).uploaded(to: device)),
+            fused: fused)
           let losses = tokenLosses(logits, targets, smoothing: 0).sum(0)
           let rows = Tensor.stack([losses, right(logits.argmax(2), targets).sum(0)], axis: 0)
           sums = sums.map { $0 + rows } ?? rows

@@ -172,7 +172,7 @@ private final class ModelRun {
       settings, configuration: configuration, initial: initial,
       tokenizer: .load(file, device: compute.device, encodes: false), precision: compute.dtype,
       device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
-      recomputes: options.recomputes, reducer: others,
+      recomputes: options.recomputes, fused: compute.fused, reducer: others,
       sharesOptimizer: options.sharesOptimizer)
     isOnCPU = compute.device == .cpu
     cost = TrainingCost(configuration)

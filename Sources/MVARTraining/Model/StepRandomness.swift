@@ -47,6 +47,6 @@ struct StepRandomness {
         factors.append(Double(draws[row * batch + picture]) < kept ? Float(1 / kept) : 0)
       }
     }
-    return .of(factors, shape: [depth, sublayers, pictures.count], device: device)
+    return Tensor.of(factors, shape: [depth, sublayers, pictures.count]).uploaded(to: device)
   }
 }

@@ -5,18 +5,22 @@ import Torch
 /// Tokens to learn from, and the class of each picture.
 public struct TokenBatch: Sendable, Equatable {
   public let tokens: PictureTokens
+  /// What the model reads where that is not ``tokens``: some of them wrong, as its own draws will be.
+  public let read: PictureTokens?
   /// `[B]`
   public let labels: [Int]
 
   /// Traps unless there is a label for each picture.
-  public init(tokens: PictureTokens, labels: [Int]) {
+  public init(tokens: PictureTokens, reading read: PictureTokens? = nil, labels: [Int]) {
     precondition(tokens.count == labels.count, "a label for each picture")
-    (self.tokens, self.labels) = (tokens, labels)
+    precondition(read.map { $0.count == tokens.count } ?? true, "what is read of each picture")
+    (self.tokens, self.read, self.labels) = (tokens, read, labels)
   }
 
   /// Some of the pictures.
   public subscript(pictures: Range<Int>) -> TokenBatch {
-    TokenBatch(tokens: tokens[pictures], labels: Array(labels[pictures]))
+    TokenBatch(
+      tokens: tokens[pictures], reading: read?[pictures], labels: Array(labels[pictures]))
   }
 }
 

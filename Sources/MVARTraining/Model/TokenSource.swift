@@ -87,6 +87,8 @@ public struct TokenPreparation: Sendable {
   public var recipe: PictureRecipe
   /// How many times each picture is augmented and tokenised.
   public var versions = 4
+  /// The largest share of wrong codes in what a model reads of a picture.
+  public var wrongCodes = 0.0
   public var seed: UInt64 = 0
   public var toleratedShare = 0.01
   public var compute = ComputeOptions()
@@ -141,6 +143,7 @@ public struct TokenPreparation: Sendable {
     var settings = TokenCacheWriter.Settings(
       recipe: name == "training" ? recipe : recipe.withoutChance, schedule: schedule)
     (settings.versions, settings.seed) = (versions, seed)
+    settings.wrongCodes = name == "training" ? wrongCodes : 0
     settings.toleratedShare = toleratedShare
     return try TokenCacheWriter(
       pictures, settings, tokenizer: maker, tokenizerFile: tokenizer, to: "\(path)/\(name)")

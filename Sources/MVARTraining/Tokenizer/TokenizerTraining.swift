@@ -57,7 +57,7 @@ public actor TokenizerTraining {
   ///   - data: Pictures to learn from; labels do not matter.
   ///   - heldOut: Pictures to measure on; nil for none.
   ///   - change: Changes defaults, or what the run has.
-  ///   - perceptual: Makes the perceptual network on the run's device, where its loss has a weight; nil
+  ///   - perceptual: Makes the perceptual network in the run's precision on its device, where its loss has a weight; nil
   ///     for none.
   ///   - events: Called on the trainer's thread.
   /// - Returns: The path of the finished tokenizer.
@@ -66,7 +66,7 @@ public actor TokenizerTraining {
   public func run(
     _ options: TokenizerTrainingOptions, data: PictureDataSet, heldOut: PictureDataSet? = nil,
     settings change: @Sendable (inout TokenizerTrainingSettings) throws -> Void,
-    perceptual: @Sendable (Device) throws -> (any PerceptualNetwork)? = { _ in nil },
+    perceptual: @Sendable (DType, Device) throws -> (any PerceptualNetwork)? = { _, _ in nil },
     events: @escaping @Sendable (TokenizerTrainingEvent) -> Void
   ) throws -> String {
     let compute = try options.compute.resolve()
@@ -102,7 +102,8 @@ private final class TokenizerRun {
   init(
     _ options: TokenizerTrainingOptions, _ data: PictureDataSet, _ heldOut: PictureDataSet?,
     _ change: (inout TokenizerTrainingSettings) throws -> Void,
-    _ perceptual: (Device) throws -> (any PerceptualNetwork)?, _ compute: ComputeOptions.Resolved,
+    _ perceptual: (DType, Device) throws -> (any PerceptualNetwork)?,
+    _ compute: ComputeOptions.Resolved,
     _ events: @escaping (TokenizerTrainingEvent) -> Void
   ) throws {
     self.options = options
@@ -135,7 +136,7 @@ private final class TokenizerRun {
     learner = try TokenizerLearner(
       settings, initial: weights("tokenizer"),
       adversary: settings.adversarialWeight > 0 ? weights("adversary") : nil,
-      perceptual: settings.perceptualWeight > 0 ? perceptual(compute.device) : nil,
+      perceptual: settings.perceptualWeight > 0 ? perceptual(compute.dtype, compute.device) : nil,
       precision: compute.dtype, device: compute.device, steps: steps)
     if let saved, let state {
       try learner.restore(state, from: saved.path)

@@ -71,6 +71,33 @@ import TorchTestSupport
     }
   }
 
+  @Test func keepsWhatStandsBesideWhatIsRight() async throws {
+    defer { cleanUp() }
+    var spoilt = settings(versions: 8)
+    spoilt.wrongCodes = 0.6
+    _ = try await writer(nil, spoilt).run()
+    let cache = try TokenCache(cache)
+    let places = (0..<6).flatMap { picture in (0..<8).map { (picture, $0) } }
+    func tokens(_ reading: TokenCache.Reading) throws -> PictureTokens {
+      try cache.tokens(places.map(\.0), versions: places.map(\.1), reading)
+    }
+    let (right, standing) = (try tokens(.right), try tokens(.standing))
+    let differing = (0..<48).filter { right[$0..<$0 + 1] != standing[$0..<$0 + 1] }
+    // Seven of ten are to differ where 5 tokens each have a chance of 0.3: 27 of 48, give or take 4.
+    #expect((14...40).contains(differing.count))
+    // Nothing stands before the first scale, so that it is right as ever.
+    let tokenizer = try await PictureTokenizer(
+      Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
+    let maker = PictureMaker(data, PictureRecipe(side: 32))
+    var draws = Draws(seed: 3, .augmentation, epoch: 2, place: 4)
+    let square = try maker.square(4, &draws).square
+    let plain = try await tokenizer.tokens(of: [square], schedule: schedule)
+    #expect(plain.scales[0] == [right.scales[0][4 * 8 + 2]])
+    let batch = try CachedTokens(cache, batch: 48, seed: 1).next()
+    #expect(batch.read != nil && batch.read != batch.tokens)
+    #expect(batch[3..<5].read == batch.read?[3..<5])
+  }
+
   @Test func batchesGoThroughAllPicturesAndCanBeEnteredAnywhere() async throws {
     defer { cleanUp() }
     _ = try await writer().run()

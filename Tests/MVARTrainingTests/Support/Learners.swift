@@ -20,13 +20,14 @@ enum Learners {
     return settings
   }
 
-  static func tokenizer() throws -> Tokenizer {
-    try .load(Checkpoint(Golden.tokenizerFile), encodes: false)
+  static func tokenizer(on device: Device = .cpu) throws -> Tokenizer {
+    try .load(Checkpoint(Golden.tokenizerFile), device: device, encodes: false)
   }
 
   static func learner(
     _ settings: ModelTrainingSettings, classes: Int = 3, steps: Int = 100,
-    recomputes: Bool = false, reducer: (any GradientReducer)? = nil
+    recomputes: Bool = false, precision: DType = .float32, device: Device = .cpu,
+    reducer: (any GradientReducer)? = nil
   ) throws -> ModelLearner {
     let shape = try Checkpoint(Golden.tokenizerFile).tokenizerConfiguration()
     let configuration = settings.configuration(
@@ -35,8 +36,8 @@ enum Learners {
       settings, configuration: configuration,
       initial: Initialization(
         configuration, settings: settings.initialization, seed: settings.seed),
-      tokenizer: tokenizer(), precision: .float32, device: .cpu, steps: steps, stepsPerEpoch: 10,
-      recomputes: recomputes, reducer: reducer)
+      tokenizer: tokenizer(on: device), precision: precision, device: device, steps: steps,
+      stepsPerEpoch: 10, recomputes: recomputes, reducer: reducer)
   }
 
   /// Random tokens of the golden vocabulary.

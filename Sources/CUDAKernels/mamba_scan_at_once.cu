@@ -1,0 +1,231 @@
+// The middle of a Mamba-2 layer for few sequences, where the time of one block is the time of all: the whole scale at once,
+// each warp with 16 of its tokens. A block has one head of one sequence, and makes B and C, which heads share, by itself.
+
+/// Shared memory of `mamba_scan_at_once`, for 16·WARPS tokens.
+template <int WARPS>
+struct ScanMemory {
+  half_t x[16 * WARPS * ROW], b[16 * WARPS * ROW], c[16 * WARPS * ROW], h[64 * ROW];
+  float dts[16 * WARPS], cumulative[16 * WARPS], to_end[16 * WARPS], to_sixteenth[16 * WARPS];
+  /// The logarithm of each warp's decay.
+  float decays[16];
+};
+
+/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS. Grid: heads, sequences.
+template <int WARPS>
+__device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half_t *out, float *squares,
+                                                   const float *conv_weight, const float *conv_bias,
+                                                   const float *dt_bias, const float *decay, const float *skip,
+                                                   const half_t *conv_before, half_t *conv_after, float *state, int n,
+                                                   int reads_state, int keeps_state) {
+  extern __shared__ __align__(16) half_t stages[];
+  ScanMemory<WARPS> &memory = *reinterpret_cast<ScanMemory<WARPS> *>(stages);
+  let_successor_start();
+  wait_for_predecessor();
+  const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128, own = head * 64;
+  const long long sequence = blockIdx.y;
+  const int stride = 2 * inner + 128 + heads;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int from = warp * 16;
+  const bool active = from < n;
+  projected += sequence * n * stride;
+  const half_t *xbc = projected + inner;
+  if (conv_before) conv_before += sequence * 3 * channels;
+
+  // Of h [p, state] each warp has 16 rows and a part of the columns.
+  constexpr int STATE_TILES = 32 / WARPS;
+  const int p = warp % 4 * 16, first_state = warp / 4 * (8 * STATE_TILES);
+  float h[STATE_TILES][4] = {};
+  float *own_state = state + (sequence * heads + head) * 4096 + (p + g) * 64 + first_state + 2 * t;
+  if (reads_state) {
+#pragma unroll
+    for (int tile = 0; tile < STATE_TILES; tile++) {
+      const float2 upper = *reinterpret_cast<const float2 *>(own_state + tile * 8);
+      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + tile * 8);
+      h[tile][0] = upper.x, h[tile][1] = upper.y, h[tile][2] = lower.x, h[tile][3] = lower.y;
+    }
+  }
+  // Channels of x, B and C in turn; all is asked for before anything waits.
+  const int places[3] = {own + lane * 2, inner + lane * 2, inner + 64 + lane * 2};
+  uint32 windows[3][19];
+  float dt = 0.f;
+  if (active) {
+    if (lane < 16 && from + lane < n) {
+      dt = softplus(to_float(projected[static_cast<long long>(from + lane) * stride + stride - heads + head]) + dt_bias[head]);
+    }
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+      load_window(windows[i], xbc + places[i], stride, conv_before ? conv_before + places[i] : nullptr, channels, from, n);
+    }
+  }
+
+  // The logarithms of decay add up, first in each warp. Tokens behind the end have dt = 0: they neither decay nor add.
+  float sum = dt * decay[head];
+  for (int step = 1; step < 16; step *= 2) {
+    const float before = __shfl_up_sync(~0u, sum, step);
+    if (lane >= step) sum += before;
+  }
+  const float whole = __shfl_sync(~0u, sum, 15);
+  if (lane == 0) memory.decays[warp] = whole;
+  __syncthreads();
+  float offset = 0.f, total = 0.f;
+#pragma unroll
+  for (int i = 0; i < WARPS; i++) {
+    if (i < warp) offset += memory.decays[i];
+    total += memory.decays[i];
+  }
+  if (lane < 16) {
+    memory.dts[from + lane] = dt;
+    memory.cumulative[from + lane] = offset + sum;
+    // What is left of what each token adds, at the scale's end and at that of the token's group of 16.
+    memory.to_end[from + lane] = dt * __expf(total - offset - sum);
+    memory.to_sixteenth[from + lane] = dt * __expf(whole - sum);
+  }
+  half_t *tiles[3] = {memory.x, memory.b, memory.c};
+#pragma unroll
+  for (int i = 0; i < 3; i++) {
+    half_t *tile = tiles[i] + from * ROW + lane * 2;
+    if (!active) continue;
+    convolve(windows[i], conv_weight + places[i] * 4, conv_bias + places[i], [&](int token, uint32 pair) {
+      store4(tile + token * ROW, from + token < n ? pair : 0);
+    });
+  }
+#pragma unroll
+  for (int tile = 0; tile < STATE_TILES; tile++) {
+    half_t *row = memory.h + (p + g) * ROW + first_state + tile * 8 + 2 * t;
+    store4(row, pack(h[tile][0], h[tile][1]));
+    store4(row + 8 * ROW, pack(h[tile][2], h[tile][3]));
+  }
+  // What the end needs of z is under way meanwhile; 16 bytes at a time where rows begin at multiples of 16 bytes.
+  const half_t *gates = projected + own + lane % 8 * 8;
+  uint4 gate[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int token = from + lane / 8 + 4 * i;
+    gate[i] = make_uint4(0, 0, 0, 0);
+    if (token < n) gate[i] = load16(gates + static_cast<long long>(token) * stride, stride % 8 == 0);
+  }
+  __syncthreads();
+
+  if (keeps_state) {
+    // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
+    const float fade = __expf(total);
+#pragma unroll
+    for (int tile = 0; tile < STATE_TILES; tile++) {
+      for (int i = 0; i < 4; i++) h[tile][i] *= fade;
+    }
+    for (int step = 0; step * 16 < n; step++) {
+      uint32 x[4];
+      load_tiles_transposed(x, memory.x + (step * 16 + lane / 16 * 8 + lane % 8) * ROW + p + lane / 8 % 2 * 8);
+      for (int i = 0; i < 4; i++) {
+        const float2 left = *reinterpret_cast<const float2 *>(memory.to_end + step * 16 + i / 2 * 8 + 2 * t);
+        x[i] = pack(first(x[i]) * left.x, second(x[i]) * left.y);
+      }
+#pragma unroll
+      for (int tile = 0; tile < STATE_TILES; tile += 2) {
+        uint32 b[4];
+        load_tiles_transposed(b, memory.b + (step * 16 + lane % 16) * ROW + first_state + tile * 8 + lane / 16 * 8);
+        multiply_tiles(h[tile], x, b[0], b[1]);
+        multiply_tiles(h[tile + 1], x, b[2], b[3]);
+      }
+    }
+#pragma unroll
+    for (int tile = 0; tile < STATE_TILES; tile++) {
+      *reinterpret_cast<float2 *>(own_state + tile * 8) = make_float2(h[tile][0], h[tile][1]);
+      *reinterpret_cast<float2 *>(own_state + 8 * 64 + tile * 8) = make_float2(h[tile][2], h[tile][3]);
+    }
+  }
+  if (conv_after) {
+    conv_after += sequence * 3 * channels;
+    // Every head keeps its own channels, the first one those of B and C too.
+    for (int part = own; part < channels; part += part == own ? inner - own : 64) {
+      if (part != own && head != 0) break;
+      keep_last_rows(conv_after + part, xbc + part, stride, conv_before ? conv_before + part : nullptr, channels, n);
+    }
+  }
+  if (!active) return;
+
+  uint32 c[4][4];
+  for (int step = 0; step < 4; step++) load_a(c[step], memory.c, from, step * 16);
+  const int upper = from + g, lower = upper + 8;
+  const float log_upper = memory.cumulative[upper], log_lower = memory.cumulative[lower];
+  float y[8][4] = {};
+  if (reads_state) {
+    const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
+#pragma unroll
+    for (int tile = 0; tile < 8; tile++) {
+      multiply_row_of_tiles(y[tile], c, memory.h + tile * 8 * ROW);
+      y[tile][0] *= fade_upper, y[tile][1] *= fade_upper, y[tile][2] *= fade_lower, y[tile][3] *= fade_lower;
+    }
+  }
+  // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x. In front of the diagonal decay is a product of
+  // what a row and what a column has; on it stands D too.
+  for (int pair = 0; pair <= warp; pair++) {
+    float s[2][4] = {};
+    const float end = memory.cumulative[pair * 16 + 15];
+    const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
+#pragma unroll
+    for (int tile = 0; tile < 2; tile++) {
+      multiply_row_of_tiles(s[tile], c, memory.b + (pair * 16 + tile * 8) * ROW);
+      const int first_j = pair * 16 + tile * 8 + 2 * t;
+      if (pair < warp) {
+        const float2 column = *reinterpret_cast<const float2 *>(memory.to_sixteenth + first_j);
+        s[tile][0] *= row_upper * column.x, s[tile][1] *= row_upper * column.y;
+        s[tile][2] *= row_lower * column.x, s[tile][3] *= row_lower * column.y;
+        continue;
+      }
+      for (int i = 0; i < 4; i++) {
+        const int j = first_j + i % 2, at = i < 2 ? upper : lower;
+        // The exponent is chosen before exp, for behind the diagonal it would overflow.
+        s[tile][i] = j <= at ? s[tile][i] * memory.dts[j] * __expf((i < 2 ? log_upper : log_lower) - memory.cumulative[j]) : 0.f;
+        if (j == at) s[tile][i] += skip[head];
+      }
+    }
+    const uint32 weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+#pragma unroll
+    for (int tile = 0; tile < 8; tile += 2) {
+      uint32 b[4];
+      load_tiles_transposed(b, memory.x + (pair * 16 + lane % 16) * ROW + tile * 8 + lane / 16 * 8);
+      multiply_tiles(y[tile], weights, b[0], b[1]);
+      multiply_tiles(y[tile + 1], weights, b[2], b[3]);
+    }
+  }
+  // Each warp has read its own rows of C; they now hold its rows of y.
+  __syncwarp();
+  for (int tile = 0; tile < 8; tile++) {
+    half_t *row = memory.c + upper * ROW + tile * 8 + 2 * t;
+    store4(row, pack(y[tile][0], y[tile][1]));
+    store4(row + 8 * ROW, pack(y[tile][2], y[tile][3]));
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int token = from + lane / 8 + 4 * i, column = lane % 8 * 8;
+    float values[8], z[8], square = 0.f;
+    unpack(load16(memory.c + token * ROW + column), values);
+    unpack(gate[i], z);
+    for (int k = 0; k < 8; k++) values[k] *= silu(z[k]);
+    const uint4 rounded = pack(values);
+    unpack(rounded, values);
+    for (int k = 0; k < 8; k++) square += values[k] * values[k];
+    square = sum_of_eight(square);
+    if (token < n) {
+      store16(out + (sequence * n + token) * inner + own + column, rounded);
+      if (lane % 8 == 0) squares[(sequence * heads + head) * n + token] = square;
+    }
+  }
+}
+
+#define MAMBA_SCAN_AT_ONCE(WARPS)                                                                                       \
+  extern "C" __global__ __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_at_once_##WARPS(                      \
+      const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,           \
+      const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,       \
+      float *state, int n, int reads_state, int keeps_state, const void *ahead, long long ahead_bytes,                  \
+      const void *ahead2, long long ahead2_bytes) {                                                                     \
+    fetch_ahead(ahead, ahead_bytes);                                                                                    \
+    fetch_ahead(ahead2, ahead2_bytes);                                                                                  \
+    mamba_scan_at_once<WARPS>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip, conv_before,       \
+                              conv_after, state, n, reads_state, keeps_state);                                          \
+  }
+MAMBA_SCAN_AT_ONCE(4)
+MAMBA_SCAN_AT_ONCE(8)
+MAMBA_SCAN_AT_ONCE(16)

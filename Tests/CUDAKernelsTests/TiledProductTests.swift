@@ -1,0 +1,68 @@
+import Testing
+import Torch
+import TorchTestSupport
+
+@testable import CUDAKernels
+
+// M rows of x, K inputs, N outputs.
+
+@Suite(.serialized, .enabled(if: OnGPU.isHere, "needs a GPU"))
+struct TiledProductTests {
+  @Test(
+    arguments: OnGPU.types,
+    [
+      (1, 64, 8), (33, 1024, 3072), (50, 1536, 6320), (64, 512, 200), (72, 1024, 1024),
+      (97, 192, 4256), (128, 4096, 1024), (200, 6144, 1536), (224, 256, 96), (225, 1024, 72),
+      (338, 768, 4608), (512, 320, 1000),
+    ])
+  func multipliesLikeLibtorch(_ dtype: DType, _ shape: (M: Int, K: Int, N: Int)) throws {
+    let (M, K, N) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let x = OnGPU.random(1, M, K, seed: 35, dtype)
+      let weight = OnGPU.random(N, K, seed: 36, dtype, scale: 0.05)
+      let bias = OnGPU.random(N, seed: 37, dtype)
+      let plain = OnGPU.readable(x).linear(OnGPU.readable(weight))
+      var tried = 0
+      for (ranks, parts) in [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4)] {
+        // Only from Hopper on do blocks share a product.
+        guard ranks == 1 || kernels.computeCapability >= 90 else { continue }
+        guard
+          let form = TiledForm(
+            rows: M, inputs: K, outputs: N, parts: [parts], ranks: ranks,
+            multiprocessors: kernels.multiprocessors)
+        else { continue }
+        let product = try kernels.tiledProduct(form)
+        for bias in [nil, bias] {
+          let expected = bias.map { plain + OnGPU.readable($0) } ?? plain
+          let found = kernels.multiply(product, x, weight, bias)
+          #expect(found.shape == [parts, 1, M, N])
+          try OnGPU.expectClose(
+            OnGPU.readable(found).sum(0), expected, dtype, roundings: 4, "\(form)")
+        }
+        if parts == 1 {
+          let found = kernels.multiply(product, x, weight, bias, gelu: true).squeeze(0)
+          try OnGPU.expectClose(
+            found, (plain + OnGPU.readable(bias)).geluTanh(), dtype, roundings: 2, "\(form)")
+        }
+        tried += 1
+      }
+      #expect(tried > 0)
+    }
+  }
+
+  /// What weights a kernel asks for ahead changes nothing.
+  @Test(arguments: OnGPU.types) func asksForWeightsAhead(_ dtype: DType) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let weights = [
+        OnGPU.random(1000, 24, seed: 1, dtype), OnGPU.random(1024, 4104, seed: 2, dtype),
+      ]
+      let qkv = OnGPU.random(2, 25, 3 * 128, seed: 3, dtype)
+      let plain = kernels.attention(qkv, scale: .constant(0.1))
+      let ahead = kernels.attention(
+        qkv, scale: .constant(0.1), ahead: kernels.ahead(weights, rows: 50))
+      #expect(try distance(plain, ahead) == 0)
+    }
+  }
+}
