@@ -194,6 +194,7 @@ if hasCUDA {
     .target(
       name: "TorchShimCUDA",
       dependencies: ["CTorch"],
-      cxxSettings: torchHeaders,
+      // StandIns/ has what libtorch's header of NCCL asks for, instead of wheels of a gigabyte.
+      cxxSettings: [.headerSearchPath("StandIns"), .define("USE_C10D_NCCL")] + torchHeaders,
       linkerSettings: torchLibraries + [.linkedLibrary("torch_cuda"), .linkedLibrary("c10_cuda")]))
 }

@@ -17,6 +17,7 @@ namespace ops {
 /// A capture needs a stream of its own. What was queued before is waited for, as its memory may be used in the graph.
 char *graph_begin(ct_graph shares_memory_with, ct_graph *out) noexcept {
   return guarded([&] {
+    bind_device();
     auto graph = std::make_unique<ct_graph_impl>();
     const auto before = c10::cuda::getCurrentCUDAStream();
     before.synchronize();
@@ -47,7 +48,10 @@ char *graph_end(ct_graph graph) noexcept {
 }
 
 char *graph_replay(ct_graph graph) noexcept {
-  return guarded([&] { graph->graph.replay(); });
+  return guarded([&] {
+    bind_device();
+    graph->graph.replay();
+  });
 }
 
 char *graph_free(ct_graph graph) noexcept {

@@ -76,12 +76,6 @@ struct Compiler {
 
 }  // namespace
 
-/// The driver's functions need the device's context on their thread; libtorch puts it there only when it asks for memory.
-static void bind_context() {
-  thread_local const bool bound = (c10::cuda::set_device(c10::cuda::current_device(), true), true);
-  (void)bound;
-}
-
 namespace ops {
 
 char *compile(const char *source, const char *name, const char *const *options, size_t option_count,
@@ -107,7 +101,7 @@ char *compile(const char *source, const char *name, const char *const *options, 
 
 char *module_load(const uint8_t *cubin, ct_module *out) noexcept {
   return guarded([&] {
-    bind_context();
+    bind_device();
     CUmodule module = nullptr;
     Driver::shared().check(Driver::shared().load(&module, cubin), "loading kernels");
     *out = reinterpret_cast<ct_module>(module);
@@ -130,7 +124,7 @@ char *module_kernel(ct_module module, const char *name, uint32_t shared_bytes, c
 
 char *launch(ct_kernel kernel, const ct_launch *how, const uint64_t *arguments, size_t argument_count) noexcept {
   return guarded([&] {
-    bind_context();
+    bind_device();
     std::vector<void *> pointers(argument_count);
     for (size_t i = 0; i < argument_count; i++) pointers[i] = const_cast<uint64_t *>(arguments + i);
     CUlaunchAttribute attribute = {};

@@ -16,6 +16,10 @@ namespace ops {
 #undef CT_OP
 }  // namespace ops
 
+/// Makes the process's GPU that of this thread. CUDA keeps one for each thread, the first unless it is told otherwise;
+/// libtorch's operations look at their tensors, while streams, graphs and kernels of our own belong to the thread's.
+void bind_device();
+
 /// Runs `body`, and turns what it throws into a message.
 template <typename Body>
 char *guarded(Body body) noexcept {

@@ -22,6 +22,7 @@ typedef struct ct_tensor_impl *ct_tensor;
 typedef struct ct_archive_impl *ct_archive;
 typedef struct ct_guard_impl *ct_guard;
 typedef struct ct_group_impl *ct_group;
+typedef struct ct_gradient_sum_impl *ct_gradient_sum;
 
 /// The numbers are those of c10::ScalarType; TorchShim checks them with static_assert.
 typedef enum : int8_t {

@@ -55,6 +55,7 @@ public struct ComputeOptions: Sendable, Hashable {
   package func resolve() throws -> Resolved {
     try LibTorch.load(cuda: place != .cpu && LibTorch.hasNVIDIADriver)
     let device = try resolvedDevice()
+    if case .cuda(let index) = device { try CUDA.use(index) }
     let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     guard threads > 0 else {
       throw MVARError.invalidValue("threads", "\(threads)", mend: "use 1 or more")

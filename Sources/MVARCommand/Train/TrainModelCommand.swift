@@ -19,9 +19,13 @@ struct TrainModelCommand: AsyncParsableCommand {
       The folder of the run holds checkpoints, log.jsonl (see `mvar plot`), event files for \
       TensorBoard, and in the end model.safetensors, which `mvar sample --model` reads.
 
-      Several processes share each step where torchrun or srun starts them:
+      Several processes share each step where torchrun or srun starts them, one a GPU; --batch is \
+      that of all together:
 
         torchrun --no-python --nproc-per-node 2 mvar train model ...
+
+      They give the weights that one process gives with as many micro-batches (--accumulation), and \
+      a run may go on with another number of them.
 
       After Ctrl-C, a crash or a full disk, --resume goes on with the settings of the run, and ends \
       with the same weights as if nothing had happened.
@@ -44,6 +48,14 @@ struct TrainModelCommand: AsyncParsableCommand {
 
   @Flag(help: "Compute blocks again in the backward pass: less memory, a third more work.")
   var recompute = false
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: """
+      Let each of several processes keep the optimizer's state and the average of its part of the \
+      weights alone: less memory, the same numbers.
+      """)
+  var shardOptimizer = true
 
   func run() async throws {
     let place = try ProcessPlace(environment: ProcessInfo.processInfo.environment)
@@ -100,17 +112,38 @@ struct TrainModelCommand: AsyncParsableCommand {
       out: out, tokenizer: try TokenizerPath.checkpoint(tokenizer))
     options.compute = compute.options
     options.place = place
-    if let place, Device.cudaCount > place.localRank, options.compute.place != .cpu {
-      options.compute.place = .cuda(place.localRank)
+    if let place, options.compute.place != .cpu {
+      options.compute.place = try device(of: place, among: Device.cudaCount)
     }
     options.resumes = resume
     options.recomputes = recompute
+    options.sharesOptimizer = shardOptimizer
     options.logEvery = records.logEvery
     options.saveEvery = records.saveEvery
     options.validateEvery = records.validateEvery
     options.keep = records.keep
     options.sampleEvery = records.sampleEvery ?? 0
     return options
+  }
+}
+
+extension TrainModelCommand {
+  /// The GPU of one of several processes on a machine; srun may show each process only its own.
+  private func device(
+    of place: ProcessPlace, among count: Int
+  ) throws(TrainingError) -> ComputeOptions.Place {
+    switch (compute.options.place, count) {
+    case (.auto, 0): return .cpu
+    case (_, 0...1): return compute.options.place
+    default:
+      guard place.localRank < count else {
+        throw TrainingError(
+          .setting,
+          "process \(place.rank) is number \(place.localRank + 1) on this machine, which has \(count) "
+            + "GPUs; start one process a GPU, or use --device cpu")
+      }
+      return .cuda(place.localRank)
+    }
   }
 }
 

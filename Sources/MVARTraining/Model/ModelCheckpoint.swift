@@ -55,17 +55,25 @@ public struct RunState: Codable, Sendable, Equatable {
 
 extension ModelLearner {
   /// Writes everything that the run needs to go on into a folder.
-  func save(_ state: RunState, in folder: String) throws {
-    try export(weights.tensors, to: folder + "/model.safetensors", classNames: state.classNames)
+  ///
+  /// - Parameters:
+  ///   - average: As ``gatheredAverage()`` has it.
+  ///   - optimizer: As ``gatheredOptimizer()`` has it.
+  func save(
+    _ state: RunState, average: [Tensor]?, optimizer: [(name: String, tensor: Tensor)],
+    in folder: String
+  ) throws {
+    try exportModel(nil, to: folder + "/model.safetensors", classNames: state.classNames)
     if let average {
-      try export(average, to: folder + "/average.safetensors", classNames: state.classNames)
+      try exportModel(
+        average, to: folder + "/average.safetensors", classNames: state.classNames)
     }
-    try TensorFile.write(optimizerTensors, to: folder + "/optimizer.safetensors")
+    try TensorFile.write(optimizer, to: folder + "/optimizer.safetensors")
     try state.write(to: folder)
   }
 
-  /// The average weights, or the last where there is no average, as a published checkpoint.
-  func exportModel(to path: String, classNames: [String]?) throws {
+  /// Writes average weights, or the last where there is no average, as a published checkpoint.
+  func exportModel(_ average: [Tensor]?, to path: String, classNames: [String]?) throws {
     try export(average ?? weights.tensors, to: path, classNames: classNames)
   }
 
@@ -82,20 +90,15 @@ extension ModelLearner {
       metadata: notes)
   }
 
-  private var optimizerTensors: [(name: String, tensor: Tensor)] {
-    let means = zip(optimized, optimizer.means.joined()).map { ("mean.\($0)", $1) }
-    let squares = zip(optimized, optimizer.squares.joined()).map { ("square.\($0)", $1) }
-    return means + squares + [("step", optimizer.stepCount)]
-  }
-
-  /// Takes over what ``save(_:in:)`` wrote, the weights aside, which were there from the start.
+  /// Takes over what ``save(_:average:optimizer:in:)`` wrote, the weights aside, which were there from
+  /// the start; of what processes share its own part.
   ///
   /// - Throws: ``TrainingError`` naming a file that does not fit.
   func restore(_ state: RunState, from folder: String) throws {
     try RunFolder.read(optimizerTensors, from: folder + "/optimizer.safetensors")
     if let average {
       try RunFolder.read(
-        zip(weights.order, average).map { ($0, $1) }, from: folder + "/average.safetensors")
+        zip(averaged, average).map { ($0, $1) }, from: folder + "/average.safetensors")
     }
     stepCount = state.step
   }

@@ -9,11 +9,15 @@ public final class ModelLearner {
   public let settings: ModelTrainingSettings
   public let configuration: TransformerConfiguration
   public let weights: MasterWeights
-  /// The average of the weights over the steps, in their order; nil for none.
+  /// The average of the weights over the steps, in the order of ``averaged``; nil for none.
   public let average: [Tensor]?
+  /// The weights whose average this process has, in their order: all, unless processes share it.
+  let averaged: [String]
   public let optimizer: AdamW
-  /// The optimiser's parameters by name, in its order.
+  /// All weights by name, as the optimiser has them: first those that decay.
   let optimized: [String]
+  private let parameters: [Tensor]
+  let share: WeightShare
   /// Steps made.
   public internal(set) var stepCount = 0
 
@@ -25,7 +29,7 @@ public final class ModelLearner {
   private let plan: StepPlan
   private let progressive: ProgressivePlan?
   private let health: Health
-  private let reducer: (any GradientReducer)?
+  let reducer: (any GradientReducer)?
 
   /// Which numbers a step measures.
   struct Measures {
@@ -45,11 +49,13 @@ public final class ModelLearner {
   ///   - steps: Of the run, and `stepsPerEpoch` of one pass over the data.
   ///   - recomputes: Whether blocks are computed again in the backward pass, to save memory.
   ///   - fused: Whether a GPU may use fused kernels.
+  ///   - reducer: The other processes that share the steps.
+  ///   - sharesOptimizer: Whether each process keeps the optimiser's state of its part of the weights.
   public init(
     _ settings: ModelTrainingSettings, configuration: TransformerConfiguration,
     initial: any ParameterSource, tokenizer: Tokenizer, precision: DType, device: Device,
     steps: Int, stepsPerEpoch: Int, recomputes: Bool = false, fused: Bool = true,
-    reducer: (any GradientReducer)? = nil
+    reducer: (any GradientReducer)? = nil, sharesOptimizer: Bool = true
   ) throws {
     self.settings = settings
     self.configuration = configuration
@@ -59,15 +65,25 @@ public final class ModelLearner {
     self.reducer = reducer
     let weights = try MasterWeights(initial, configuration: configuration, device: device)
     self.weights = weights
+    let share = WeightShare(
+      weights.named.map { ($0.name, $0.tensor.count) }, rank: reducer?.rank ?? 0,
+      ranks: sharesOptimizer ? reducer?.ranks ?? 1 : 1)
+    self.share = share
+    let own = weights.named.filter { share.isOwn($0.name) }
+    averaged = own.map(\.name)
     average =
       settings.averaging > 0
-      ? withoutGradient { weights.tensors.map { $0.detached().clone() } } : nil
+      ? withoutGradient { own.map { $0.tensor.detached().clone() } } : nil
     let decayed = weights.named.filter { Self.decays($0.name, rank: $0.tensor.rank) }
     let others = weights.named.filter { !Self.decays($0.name, rank: $0.tensor.rank) }
     optimized = (decayed + others).map(\.name)
+    parameters = (decayed + others).map(\.tensor)
     optimizer = AdamW(
-      [.init(decayed.map(\.tensor)), .init(others.map(\.tensor), decayScale: 0)],
-      betas: (settings.beta1, settings.beta2))
+      [
+        .init(decayed.filter { share.isOwn($0.name) }.map(\.tensor)),
+        .init(others.filter { share.isOwn($0.name) }.map(\.tensor), decayScale: 0),
+      ], betas: (settings.beta1, settings.beta2))
+    try reducer?.watch(Self.backwardOrder(weights.named))
     plan = StepPlan(settings, steps: steps, stepsPerEpoch: stepsPerEpoch)
     progressive = ProgressivePlan(
       settings, scales: configuration.schedule.count, plan: plan, stepsPerEpoch: stepsPerEpoch)
@@ -101,11 +117,13 @@ public final class ModelLearner {
   func step(_ batch: TokenBatch, measures: Bool) throws -> Measures? {
     try withTorchErrors {
       let scales = progressive.map { $0.stage(stepCount) + 1 } ?? configuration.schedule.count
-      let parts = try partsOfStep(batch).map {
-        try learn(batch, $0, scales: scales, measures: measures)
+      let ranges = partsOfStep(batch)
+      let parts = try ranges.map {
+        if $0 == ranges.last { try reducer?.beginSum() }
+        return try learn(batch, $0, scales: scales, measures: measures)
       }
       completeGradients()
-      try reducer?.reduce(optimizer.gradients)
+      try reducer?.endSum()
       var tokenLosses = parts.dropFirst().reduce(parts[0].tokenLosses) { $0 + $1.tokenLosses }
       var right = parts.dropFirst().reduce(parts[0].right) { sum, part in
         part.right.map { sum! + $0 }
@@ -114,7 +132,7 @@ public final class ModelLearner {
         tokenLosses = try reducer.sum(tokenLosses)
         right = try right.map { try reducer.sum($0) }
       }
-      let norm = finish(tokenLosses)
+      let norm = try finish(tokenLosses)
       return right.map {
         Measures(
           perScale: perScale(tokenLosses, $0, pictures: batch.labels.count, scales: scales),
@@ -211,29 +229,36 @@ public final class ModelLearner {
   /// Zero for parameters that a step did not use, as the reference's has it: training only the first
   /// scale does without the word embedding.
   private func completeGradients() {
-    for parameter in optimizer.parameters where parameter.gradient == nil {
+    for parameter in parameters where parameter.gradient == nil {
       parameter.gradient = .zeros(parameter.shape, device: device)
     }
   }
 
   /// Clips, steps and averages.
-  private func finish(_ tokenLosses: Tensor) -> Tensor {
-    withoutGradient {
-      let gradients = optimizer.gradients
-      let norms = gradients.norms()
+  private func finish(_ tokenLosses: Tensor) throws -> Tensor {
+    try withoutGradient {
+      let norms = parameters.compactMap(\.gradient).norms()
       let norm = norms.power(2).sum(0).power(0.5)
       if settings.clip > 0 {
-        gradients.multiplyInPlace(
+        optimizer.gradients.multiplyInPlace(
           ((norm + 1e-6).power(-1) * settings.clip).clamped(-.infinity, 1))
       }
       health.observe(step: stepCount, tokenLosses: tokenLosses, norms: norms)
       optimizer.step(
         rate: plan.rate(stepCount), weightDecay: plan.weightDecay(stepCount), skip: health.skip)
-      optimizer.clearGradients()
+      for parameter in parameters { parameter.gradient = nil }
+      if share.isShared {
+        try reducer?.share(parameters, owners: optimized.map(share.owner))
+      }
       stepCount += 1
-      average?.moveInPlace(towards: weights.tensors, by: 1 - averagingNow)
+      average?.moveInPlace(towards: ownWeights, by: 1 - averagingNow)
       return norm
     }
+  }
+
+  /// Those whose average this process has.
+  private var ownWeights: [Tensor] {
+    weights.named.filter { share.isOwn($0.name) }.map(\.tensor)
   }
 
   /// Early steps are kept for a shorter time: the first weights are worth nothing.
@@ -261,11 +286,11 @@ public final class ModelLearner {
   /// Mean loss and share of right guesses of each scale over batches that were not learnt from, with
   /// their classes and all sublayers.
   ///
-  /// - Parameter averaged: Whether to use the average weights, where there are any.
-  public func evaluate(_ batches: [TokenBatch], averaged: Bool = false) throws -> ScaleMeasures {
+  /// - Parameter average: Average weights to use in place of the last ones, all in their order.
+  public func evaluate(_ batches: [TokenBatch], average: [Tensor]? = nil) throws -> ScaleMeasures {
     try withTorchErrors {
       try withoutGradient {
-        let model = try averaged ? averagedModel() : model()
+        let model = try model(average)
         var sums: Tensor?
         for batch in batches {
           let (input, targets) = try known(batch)
@@ -286,8 +311,8 @@ public final class ModelLearner {
     }
   }
 
-  /// The model with the average weights; with the last ones where there is no average.
-  func averagedModel() throws -> Transformer {
+  /// The model with average weights; with the last ones where there is no average.
+  func model(_ average: [Tensor]?) throws -> Transformer {
     guard let average else { return try model() }
     let source = NamedTensors(Dictionary(uniqueKeysWithValues: zip(weights.order, average)))
     return try Transformer(scope(source), configuration: configuration)
@@ -329,9 +354,15 @@ public struct ScaleMeasures: Sendable, Equatable {
 public protocol GradientReducer: AnyObject {
   var rank: Int { get }
   var ranks: Int { get }
-  /// Replaces each gradient by the sum over the processes.
-  func reduce(_ gradients: [Tensor]) throws
+  /// Takes note of the leaves whose gradients are summed, in about the order of the backward pass.
+  func watch(_ leaves: [Tensor]) throws
+  /// Says that the backward pass that comes is the step's last: it sends what it completes.
+  func beginSum() throws
+  /// Waits until each gradient is the sum over the processes.
+  func endSum() throws
   func sum(_ x: Tensor) throws -> Tensor
+  /// Replaces each tensor by that of the process that owns it.
+  func share(_ tensors: [Tensor], owners: [Int]) throws
 }
 
 /// Tensors in memory as a source of parameters.

@@ -25,6 +25,9 @@ public struct ModelTrainingOptions: Sendable {
   public var keep = 2
   /// Whether blocks are computed again in the backward pass, to save memory.
   public var recomputes = false
+  /// Whether each of several processes keeps the optimiser's state, and the average, of its part of
+  /// the weights alone. The numbers are the same either way.
+  public var sharesOptimizer = true
   /// Which of several processes this one is; nil for the only one.
   public var place: ProcessPlace?
 
@@ -147,13 +150,14 @@ private final class ModelRun {
   ) throws {
     self.options = options
     self.events = events
-    others = try options.place.map { try DataParallel($0) }
+    others = try options.place.map { try DataParallel($0, device: compute.device) }
     let isFirst = others.map { $0.rank == 0 } ?? true
     folder = isFirst ? try RunFolder(options.out) : nil
     try others?.barrier()
     let saved = RunFolder.saved(in: options.out).last
     let state = try Self.state(of: saved, options)
     settings = try Self.settings(state, change, events)
+    try Self.check(settings, processes: others?.ranks ?? 1)
     let file = try Checkpoint(options.tokenizer)
     let tokenizerShape = try file.tokenizerConfiguration()
     data = try open(settings, tokenizerShape)
@@ -168,7 +172,8 @@ private final class ModelRun {
       settings, configuration: configuration, initial: initial,
       tokenizer: .load(file, device: compute.device, encodes: false), precision: compute.dtype,
       device: compute.device, steps: steps, stepsPerEpoch: data.batches.batchesPerEpoch,
-      recomputes: options.recomputes, fused: compute.fused, reducer: others)
+      recomputes: options.recomputes, fused: compute.fused, reducer: others,
+      sharesOptimizer: options.sharesOptimizer)
     isOnCPU = compute.device == .cpu
     cost = TrainingCost(configuration)
     peak = isOnCPU ? nil : (try? CUDA.properties()).flatMap { TrainingCost.peak(gpu: $0.name) }
@@ -189,7 +194,21 @@ private final class ModelRun {
     return try saved.map { saved throws(TrainingError) in try RunState(checkpoint: saved.path) }
   }
 
-  /// The run's settings with changes; of a run that goes on only its length may change.
+  /// Whether all processes get as many pictures in each of their micro-batches.
+  private static func check(
+    _ settings: ModelTrainingSettings, processes: Int
+  ) throws(TrainingError) {
+    guard settings.batch % (processes * settings.accumulation) == 0 else {
+      throw TrainingError(
+        .setting,
+        "batch is \(settings.batch), which \(processes) processes with \(settings.accumulation) "
+          + "micro-batches each cannot share; use a multiple of \(processes * settings.accumulation)"
+      )
+    }
+  }
+
+  /// The run's settings with changes; of a run that goes on only its length and its micro-batches may
+  /// change.
   private static func settings(
     _ state: RunState?, _ change: (inout ModelTrainingSettings) throws -> Void,
     _ events: (TrainingEvent) -> Void
@@ -200,6 +219,7 @@ private final class ModelRun {
     guard let run = state?.settings, run != settings else { return settings }
     var sameLength = settings
     (sameLength.epochs, sameLength.steps) = (run.epochs, run.steps)
+    sameLength.accumulation = run.accumulation
     let differences = sameLength.differences(from: run)
     guard differences.isEmpty else {
       throw TrainingError(
@@ -207,10 +227,13 @@ private final class ModelRun {
         "the run in this folder has other settings: "
           + "\(differences.joined(separator: "; ")); leave those out, or choose another --out")
     }
+    let changes = settings.differences(from: run).joined(separator: "; ")
+    let isLonger = (settings.epochs, settings.steps) != (run.epochs, run.steps)
     events(
       .note(
-        "the run's length changes, and its schedule with it: "
-          + settings.differences(from: run).joined(separator: "; ")))
+        isLonger
+          ? "the run's length changes, and its schedule with it: \(changes)"
+          : "sums are rounded in another order from here: \(changes)"))
     return settings
   }
 
@@ -253,9 +276,15 @@ private final class ModelRun {
     }
     try save()
     let path = options.out + "/model.safetensors"
-    if folder != nil { try learner.exportModel(to: path, classNames: data.classNames) }
+    let average = try learner.gatheredAverage()
+    try first { try learner.exportModel(average, to: path, classNames: data.classNames) }
     try others?.barrier()
     return path
+  }
+
+  /// What the first process does alone while others wait.
+  private func first(_ body: () throws -> Void) throws {
+    if let others { try others.first(body) } else { try body() }
   }
 
   private var logs: [any TrainingLog] {
@@ -327,15 +356,20 @@ private final class ModelRun {
   }
 
   private func sample() throws {
-    guard folder != nil else { return }
-    let path = "\(options.out)/samples/step-\(learner.stepCount).png"
-    let sheet = try learner.writeSamples(options.samples, to: path)
-    try board?.record(sheet, name: "samples", step: learner.stepCount)
-    events(.note("step \(learner.stepCount): samples in \(path)"))
+    let average = try learner.gatheredAverage()
+    try first {
+      let path = "\(options.out)/samples/step-\(learner.stepCount).png"
+      let sheet = try learner.writeSamples(options.samples, average: average, to: path)
+      try board?.record(sheet, name: "samples", step: learner.stepCount)
+      events(.note("step \(learner.stepCount): samples in \(path)"))
+    }
   }
 
   private func checkHealth() throws {
-    do { try learner.checkHealth() } catch let error as TrainingError {
+    let health = Result { try learner.checkHealth() }
+    // Of a GPU that gave up waiting for another process the numbers mean nothing.
+    try others?.check()
+    do { try health.get() } catch let error as TrainingError {
       for log in logs { try? log.flush() }
       let kept = lastSaved.map { "the checkpoint of step \($0) is good" } ?? "nothing was saved yet"
       throw TrainingError(
@@ -344,26 +378,34 @@ private final class ModelRun {
   }
 
   private func validate() throws {
-    guard !data.validation.isEmpty, folder != nil else { return }
-    let last = try learner.evaluate(data.validation)
-    var scalars = last.scalars("validation")
-    if learner.average != nil {
-      scalars.merge(
-        try learner.evaluate(data.validation, averaged: true).scalars("validation_average")
-      ) { $1 }
+    guard !data.validation.isEmpty else { return }
+    let average = try learner.gatheredAverage()
+    try first {
+      let last = try learner.evaluate(data.validation)
+      var scalars = last.scalars("validation")
+      if let average {
+        scalars.merge(
+          try learner.evaluate(data.validation, average: average).scalars("validation_average")
+        ) { $1 }
+      }
+      try record(scalars, step: learner.stepCount)
+      events(.validated(last, step: learner.stepCount))
     }
-    try record(scalars, step: learner.stepCount)
-    events(.validated(last, step: learner.stepCount))
   }
 
   private func save() throws {
     let step = learner.stepCount
     guard lastSaved != step else { return }
     try checkHealth()
-    guard let folder else {
-      lastSaved = step
-      return
-    }
+    let (average, optimizer) = (try learner.gatheredAverage(), try learner.gatheredOptimizer())
+    try first { try write(average, optimizer, step: step) }
+    lastSaved = step
+  }
+
+  private func write(
+    _ average: [Tensor]?, _ optimizer: [(name: String, tensor: Tensor)], step: Int
+  ) throws {
+    guard let folder else { preconditionFailure("only the first process writes") }
     let state = RunState(
       settings: settings, step: step, position: data.batches.position,
       scales: data.batches.schedule.description, classes: data.batches.classes,
@@ -371,9 +413,8 @@ private final class ModelRun {
     do {
       for log in logs { try log.flush() }
       let saved = try folder.save(step: step, keeping: options.keep) {
-        try learner.save(state, in: $0)
+        try learner.save(state, average: average, optimizer: optimizer, in: $0)
       }
-      lastSaved = step
       events(.saved(saved))
     } catch {
       let kept = lastSaved.map { "the checkpoint of step \($0) is untouched; go on with --resume" }

@@ -6,14 +6,16 @@ import Torch
 extension ModelLearner {
   /// Draws pictures with the average weights, the first classes in a row, and writes them as one.
   ///
-  /// - Parameter count: Pictures; the i-th has the seed i, so that sheets of a run compare.
+  /// - Parameters:
+  ///   - count: Pictures; the i-th has the seed i, so that sheets of a run compare.
+  ///   - average: All average weights in their order; nil for the last ones.
   /// - Returns: The sheet.
-  func writeSamples(_ count: Int, to path: String) throws -> Picture {
+  func writeSamples(_ count: Int, average: [Tensor]?, to path: String) throws -> Picture {
     let labels = (0..<count).map { $0 % configuration.classes }
     let pictures = try withTorchErrors {
       try withoutGradient {
         let sampler = Sampler(
-          transformer: try averagedModel(), tokenizer: tokenizer, labels: labels,
+          transformer: try model(average), tokenizer: tokenizer, labels: labels,
           seeds: (0..<UInt64(count)).map { $0 },
           settings: labels.map { _ in SamplingSettings() }, device: device)
         var fHat: Tensor?

@@ -37,6 +37,14 @@ public enum CUDA {
     return result
   }
 
+  /// Makes a GPU the one that this process uses, on all its threads; without it that is the first.
+  ///
+  /// Does nothing where ``isAvailable`` is false, as nothing then depends on it.
+  public static func use(_ index: Int) throws(TorchError) {
+    guard isAvailable else { return }
+    _ = try call("use_device", ()) { api, _ in api.use_device(Int32(index)) }
+  }
+
   /// The current GPU.
   public struct Properties: Sendable {
     public let name: String
