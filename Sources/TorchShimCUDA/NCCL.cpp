@@ -9,8 +9,8 @@ using c10d::ProcessGroupNCCL;
 
 namespace {
 
-/// A failure has to come back as an error of the next call. By default a watchdog of libtorch's ends the process instead,
-/// after a minute of waiting for its own debugger. What the user has set stays.
+/// A failure has to come back as an error of the next call. By default a watchdog of libtorch's ends the process
+/// instead, after a minute of waiting for its own debugger. What the user has set stays.
 void prefer_errors_to_aborting() {
   // Aborts what is under way, and nothing more.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2", 0);
