@@ -9,13 +9,15 @@ using c10d::ProcessGroupNCCL;
 
 namespace {
 
-/// A failure has to come back as an error of the next call. By default a watchdog of libtorch's ends the process, after
-/// a minute of notes for its own debugger. What the user has set stays.
+/// A failure has to come back as an error of the next call. By default a watchdog of libtorch's ends the process
+/// instead, after a minute of waiting for its own debugger. What the user has set stays.
 void prefer_errors_to_aborting() {
+  // Aborts what is under way, and nothing more.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2", 0);
+  setenv("TORCH_NCCL_RETHROW_CUDA_ERRORS", "0", 0);
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
   setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", 0);
-  setenv("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "100", 0);
+  setenv("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "0", 0);
   setenv("TORCH_NCCL_TRACE_BUFFER_SIZE", "0", 0);
 }
 
