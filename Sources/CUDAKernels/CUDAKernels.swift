@@ -162,6 +162,8 @@ struct KernelChoices {
   /// Products of so many rows are done by `linear_tiles`. Fewer rows have a kernel of their own, and of more rows the
   /// products themselves take longest, which libtorch does better.
   var tiledRows = FewRowsForm.largestRows + 1..<225
+  /// Blocks that share K of such a product. Only from Hopper on can blocks read each other's memory.
+  var tiledRanks = 2
   /// For so many rows weights are asked for ahead of their product. The kernel for fewer rows does so by itself, and more
   /// rows keep memory busy.
   var rowsAhead = FewRowsForm.largestRows + 1..<1025

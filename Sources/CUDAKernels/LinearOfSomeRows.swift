@@ -34,7 +34,7 @@ struct TiledForm: Hashable {
   ///   - parts: how many sums may be left to the next kernel.
   ///   - ranks: blocks that share K. Only from Hopper on can blocks read each other's memory.
   init?(
-    rows: Int, inputs: Int, outputs: Int, parts: [Int], ranks: Int = 2, multiprocessors: Int
+    rows: Int, inputs: Int, outputs: Int, parts: [Int], ranks: Int, multiprocessors: Int
   ) {
     guard rows > 0, outputs % 8 == 0 else { return nil }
     let bands = (rows + Self.highest - 1) / Self.highest
@@ -80,7 +80,8 @@ extension CUDAKernels {
     guard computeCapability >= 90, choices.tiledRows.contains(rows) else { return nil }
     let (N, K) = weight.shape2
     return TiledForm(
-      rows: rows, inputs: K, outputs: N, parts: parts, multiprocessors: multiprocessors
+      rows: rows, inputs: K, outputs: N, parts: parts, ranks: choices.tiledRanks,
+      multiprocessors: multiprocessors
     ).flatMap { try? tiledProduct($0) }
   }
 
@@ -111,7 +112,8 @@ extension CUDAKernels {
 
   /// x · weightᵀ + bias in parts, `[parts, …, N]`; the first part has the bias. GELU is for a single part.
   func multiply(
-    _ product: TiledProduct, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false
+    _ product: TiledProduct, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false,
+    overlaps: Bool = true
   ) -> Tensor {
     let (N, K) = weight.shape2
     let shape = x.shape
@@ -123,7 +125,7 @@ extension CUDAKernels {
       grid: (
         (N + form.width - 1) / form.width, form.ranks * parts,
         (rows + form.height - 1) / form.height
-      ), threads: 256, overlaps: true,
+      ), threads: 256, overlaps: overlaps,
       [
         .tensor(x), .tensor(weight), .optional(bias), .tensor(y), .int(rows), .int(N), .int(K),
         .int(gelu ? 1 : 0),

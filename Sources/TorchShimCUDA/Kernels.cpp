@@ -30,6 +30,7 @@ struct Driver {
   decltype(cuGetErrorString) *error_string = symbol<decltype(cuGetErrorString)>(handle, "cuGetErrorString");
   decltype(cuModuleLoadData) *load = symbol<decltype(cuModuleLoadData)>(handle, "cuModuleLoadData");
   decltype(cuModuleGetFunction) *function = symbol<decltype(cuModuleGetFunction)>(handle, "cuModuleGetFunction");
+  decltype(cuFuncGetAttribute) *attribute = symbol<decltype(cuFuncGetAttribute)>(handle, "cuFuncGetAttribute");
   decltype(cuFuncSetAttribute) *set_attribute = symbol<decltype(cuFuncSetAttribute)>(handle, "cuFuncSetAttribute");
   decltype(cuLaunchKernelEx) *launch = symbol<decltype(cuLaunchKernelEx)>(handle, "cuLaunchKernelEx");
 
@@ -113,7 +114,10 @@ char *module_kernel(ct_module module, const char *name, uint32_t shared_bytes, c
     const auto &driver = Driver::shared();
     CUfunction function = nullptr;
     driver.check(driver.function(&function, reinterpret_cast<CUmodule>(module), name), name);
-    if (shared_bytes > 48 << 10) {
+    // The limit belongs to the function, which others may launch with more.
+    int limit = 0;
+    driver.check(driver.attribute(&limit, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, function), name);
+    if (static_cast<int>(shared_bytes) > limit) {
       driver.check(driver.set_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                         static_cast<int>(shared_bytes)),
                    name);

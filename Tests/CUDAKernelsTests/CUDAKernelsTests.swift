@@ -308,6 +308,29 @@ struct CUDAKernelsTests {
     }
   }
 
+  /// A kernel that was launched with much shared memory, then with less, still gets much.
+  @Test(arguments: types) func takesSizesInAnyOrder(_ dtype: DType) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let shape = (channels: 32, height: 24, width: 24)
+      let weights = TokenMapWeights(
+        codebook: random(64, shape.channels, seed: 1, .float32),
+        weight: random(shape.channels, shape.channels, 3, 3, seed: 2, .float32),
+        bias: random(shape.channels, seed: 3, .float32))
+      func map(_ side: Int) throws -> Tensor {
+        let fHat = Tensor.zeros([1, shape.channels, shape.height, shape.width], device: gpu)
+        let tokens = Tensor.of((0..<side * side).map { $0 % 64 }, shape: [1, side * side])
+        _ = try kernels.addTokenMap(
+          tokens.to(gpu), weights, to: fHat, isFirst: true, size: (side, side), next: nil)
+        return fHat
+      }
+      let first = try map(11)
+      // Sizes that no other test has.
+      for side in [7, 12, 6] { _ = try map(side) }
+      #expect(try distance(readable(map(11)), readable(first)) == 0)
+    }
+  }
+
   @Test(arguments: types, [(1, 160, 16, 16), (2, 64, 5, 7), (3, 640, 8, 8), (1, 32, 64, 64)])
   func normalizesGroups(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
     let (B, C, H, W) = shape

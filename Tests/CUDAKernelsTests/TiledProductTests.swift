@@ -51,6 +51,34 @@ struct TiledProductTests {
     }
   }
 
+  /// Blocks that share a product, and an early start: graphs take both, each and none.
+  @Test(arguments: OnGPU.types, [(1, false), (1, true), (2, false), (2, true)])
+  func isRecorded(_ dtype: DType, _ way: (ranks: Int, overlaps: Bool)) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      guard way.ranks == 1 || kernels.computeCapability >= 90 else { return }
+      let form = try #require(
+        TiledForm(
+          rows: 54, inputs: 256, outputs: 256, parts: [1], ranks: way.ranks,
+          multiprocessors: kernels.multiprocessors))
+      let product = try kernels.tiledProduct(form)
+      let x = OnGPU.random(54, 256, seed: 38, dtype)
+      let weight = OnGPU.random(256, 256, seed: 39, dtype, scale: 0.05)
+      func work() -> Tensor {
+        (0..<3).reduce(x.clone()) { x, _ in
+          kernels.multiply(product, x, weight, nil, overlaps: way.overlaps).squeeze(0)
+        }
+      }
+      _ = work()
+      let (graph, found) = try CUDAGraph.recording(work)
+      for seed in 40..<43 {
+        x.copyInPlace(from: OnGPU.random(54, 256, seed: UInt64(seed), dtype))
+        try graph.replay()
+        #expect(try distance(found, work()) == 0)
+      }
+    }
+  }
+
   /// What weights a kernel asks for ahead changes nothing.
   @Test(arguments: OnGPU.types) func asksForWeightsAhead(_ dtype: DType) throws {
     try withTorchErrors {

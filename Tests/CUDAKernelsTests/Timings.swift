@@ -55,7 +55,7 @@ struct Timings {
             let form = try #require(
               TiledForm(
                 rows: M, inputs: K, outputs: N, parts: parts,
-                multiprocessors: kernels.multiprocessors))
+                ranks: 2, multiprocessors: kernels.multiprocessors))
             let product = try kernels.tiledProduct(form)
             kernels.choices = .plain
             kernels.choices.rowsAhead = 0..<1025

@@ -57,7 +57,11 @@ public struct CUDAKernel: @unchecked Sendable {
     let values = arguments.map(\.bits)
     perform("launch") { _ in
       guard let table = try? CUDA.table() else { return strdup("TorchShimCUDA is missing") }
-      return table.pointee.launch(handle, &launch, values, values.count)
+      guard let message = table.pointee.launch(handle, &launch, values, values.count) else {
+        return nil
+      }
+      defer { free(message) }
+      return strdup("\(name): \(String(cString: message))")
     }
   }
 }
