@@ -122,17 +122,33 @@ extension NetworkFile {
   fileprivate func build<Network>(
     _ name: String, _ device: Device, _ make: (Parameters) -> Network
   ) throws -> Network {
-    let checkpoint = try Checkpoint(path)
-    let source = CheckpointSource(file: path, tensors: checkpoint.tensors)
-    let parameters = Parameters(source, dtype: .float32, device: device)
-    do {
-      return try withTorchErrors {
-        let network = make(parameters)
-        try parameters.finish { $0.hasSuffix("num_batches_tracked") }
-        return network
-      }
-    } catch let report as ParameterReport {
-      throw MVARError(.checkpoint, "\(path): does not fit \(name): \(report)")
+    try networkFromFile(
+      path, name, device, ignoring: { $0.hasSuffix("num_batches_tracked") }, make)
+  }
+}
+
+/// Makes a network of the tensors in a file.
+///
+/// - Parameters:
+///   - name: The network's name, for messages.
+///   - mend: What to do where the file does not fit.
+///   - ignoring: Tells which tensors the network need not take.
+/// - Throws: `MVARError` naming what in the file is missing, misshapen or left over.
+func networkFromFile<Network>(
+  _ path: String, _ name: String, _ device: Device, mend: String? = nil,
+  ignoring: (String) -> Bool, _ make: (Parameters) -> Network
+) throws -> Network {
+  let checkpoint = try Checkpoint(path)
+  let source = CheckpointSource(file: path, tensors: checkpoint.tensors)
+  let parameters = Parameters(source, dtype: .float32, device: device)
+  do {
+    return try withTorchErrors {
+      let network = make(parameters)
+      try parameters.finish(ignoring: ignoring)
+      return network
     }
+  } catch let report as ParameterReport {
+    let end = mend.map { "; \($0)" } ?? ""
+    throw MVARError(.checkpoint, "\(path): does not fit \(name): \(report)\(end)")
   }
 }

@@ -164,6 +164,10 @@ extension CommandTests {
     @Test func whatCannotBe() throws {
       try pictures("real", 0..<3)
       let images = ["--images", "real", "--reference", "real"]
+      try Mvar.run(
+        ["evaluate", "reconstruction", "--tokenizer", Golden.tokenizerFile, "--data", "real"]
+          + ["--lpips", "vgg.pth"], in: folder
+      ).expectFailure(1, ["vgg.pth", "cannot be opened"])
       try Mvar.run(["evaluate", "--reference", "real"], in: folder)
         .expectFailure(2, ["--images", "--model"])
       try evaluate(images, measuring: ["--inception", "network.safetensors"])

@@ -108,10 +108,31 @@ import TorchTestSupport
     let b = Tensor.bytes(of: copies, device: .cpu).to(.float32)
     #expect(abs(result.psnr - (try PictureFidelity.psnr(a, b).mean(0).item())) < 1e-6)
     #expect(abs(result.ssim - (try PictureFidelity.ssim(a, b).mean(0).item())) < 1e-9)
-    #expect(result.perceptual == nil)
+    #expect(result.perceptual == nil && result.lpips == nil)
     #expect(result.distance.frechetDistance > 0 && result.distance.count == 5)
     #expect(result.codebook.count == schedule.count + 1)
     #expect(result.codebook.map(\.tokens).dropLast() == schedule.sizes.map { 5 * $0.count }[...])
+  }
+
+  @Test func lpips() async throws {
+    let files = try LPIPSFiles(LPIPSFixture.write(.one, in: folder.path))
+    let options = ComputeOptions(precision: .float32, place: .cpu, threads: 2)
+    let meter = try FidelityMeter(efficientNet: nil, lpips: files, options: options)
+    let (pictures, copies) = (Expected.pictures(0..<3), Expected.pictures(100..<103))
+    try await meter.add(Array(pictures.prefix(2)), Array(copies.prefix(2)))
+    try await meter.add(Array(pictures.suffix(1)), Array(copies.suffix(1)))
+    let means = try await meter.means()
+    let network = try LPIPS.load(files)
+    let distances = network(
+      Tensor.bytes(of: pictures, device: .cpu).to(.float32) / 127.5 - 1,
+      Tensor.bytes(of: copies, device: .cpu).to(.float32) / 127.5 - 1)
+    let expected = try distances.mean(0).item()
+    #expect(abs(try #require(means.lpips) - expected) < 1e-5 * expected)
+    #expect(means.perceptual == nil)
+    let small = Picture(width: 15, height: 20, filledWith: .black)
+    await #expect { try await meter.add([small], [small]) } throws: {
+      "\($0)".contains("15 × 20") && "\($0)".contains("LPIPS sees 16")
+    }
   }
 
   @Test func codebookUse() throws {

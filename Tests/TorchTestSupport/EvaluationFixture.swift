@@ -10,8 +10,10 @@ public enum Expected {
   public static let folder = URL(filePath: Golden.folder).deletingLastPathComponent()
     .appending(path: "evaluation").path
 
-  public static func tensor(_ name: String) throws -> Tensor {
-    let file = try SafetensorsFile(folder + "/expected.safetensors")
+  public static func tensor(_ name: String, in file: String = "expected.safetensors") throws
+    -> Tensor
+  {
+    let file = try SafetensorsFile("\(folder)/\(file)")
     let source = CheckpointSource(file: file.file, tensors: file.tensors)
     return try source.read(file.tensors.first { $0.name == name }!) { $0.clone() }
   }

@@ -11,9 +11,13 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     discussion: """
       Takes the pictures of a folder to tokens and back, and prints rFID (or the distance of another \
       network), PSNR and SSIM, a perceptual distance by EfficientNet-Lite0 where its weights are \
-      there, and how many codes are used at each scale.
+      there, and how many codes are used at each scale. With --lpips it measures LPIPS (VGG16, \
+      version 0.1) too, by weights that you fetch: torchvision's vgg16-397923af.pth and \
+      weights/v0.1/vgg.pth of the PyPI package lpips.
 
         mvar evaluate reconstruction --tokenizer vae_ch160v4096z32.pth --data imagenet/val
+        mvar evaluate reconstruction --tokenizer vae_ch160v4096z32.pth --data imagenet/val \\
+          --lpips vgg16-397923af.pth,vgg.pth
       """)
 
   @OptionGroup var files: TokenizerFlags
@@ -37,6 +41,11 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
   var batch: Int?
 
   @OptionGroup(title: "How to measure") var networkFlags: NetworkFlags
+
+  @Option(
+    help: "Measure LPIPS by the weights in VGG_FILE,LINEAR_FILE, or in one file that has both.")
+  var lpips: String?
+
   @OptionGroup(title: "What to compute") var metrics: MetricFlags
   @OptionGroup(title: "Where to compute") var compute: TokenizerComputeFlags
 
@@ -54,6 +63,7 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     try compute.options.prepare()
     if let json, json != "-" { try Files.checkWritable(json) }
     let console = Console(isQuiet: compute.quiet, outputIsRecord: json == "-")
+    let lpipsFiles = try lpips.map(LPIPSFiles.init(parsing:))
     let files = try await files.found(console)
     let checkpoint = try Checkpoint(files.tokenizer)
     let configuration = try checkpoint.tokenizerConfiguration()
@@ -73,7 +83,7 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     let evaluation = ReconstructionEvaluation(
       tokenizer: tokenizer, evaluator: evaluator,
       fidelity: try FidelityMeter(
-        efficientNet: try perceptualNetwork(console), options: compute.options))
+        efficientNet: try perceptualNetwork(console), lpips: lpipsFiles, options: compute.options))
     let progress = SharedProgress(console, source.count, "pictures")
     defer { progress.finish() }
     let result = try await evaluation.run(
@@ -100,11 +110,13 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     _ result: ReconstructionResult, of tokenizer: String, _ console: Console
   ) throws {
     try console.report("tokenizer", [(Files.name(of: tokenizer), result.distance)])
-    try console.result(
+    var figures =
       "PSNR \(Quantity.rounded(result.psnr, 2)) dB, SSIM \(Quantity.rounded(result.ssim, 4))"
-        + (result.perceptual.map {
-          ", perceptual distance (EfficientNet-Lite0) \(Quantity.rounded($0, 4))"
-        } ?? ""))
+    if let perceptual = result.perceptual {
+      figures += ", perceptual distance (EfficientNet-Lite0) \(Quantity.rounded(perceptual, 4))"
+    }
+    if let lpips = result.lpips { figures += ", LPIPS (VGG16) \(Quantity.rounded(lpips, 4))" }
+    try console.result(figures)
     for usage in result.codebook {
       try console.result(
         "scale \(usage.scale): \(usage.codes) codes used "

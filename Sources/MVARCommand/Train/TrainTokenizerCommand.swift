@@ -22,7 +22,12 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
       that goes on keeps its settings.
 
       The perceptual loss compares features of EfficientNet-Lite0, which `make networks` fetches; \
-      --perceptual none does without.
+      --perceptual none does without. For LPIPS with VGG16, as VQGAN and VAR train, fetch \
+      torchvision's vgg16-397923af.pth and weights/v0.1/vgg.pth of the PyPI package lpips, and name \
+      both, or one file that has all the weights:
+
+        mvar train tokenizer --data photos/ --out runs/tok \\
+          --perceptual lpips:vgg16-397923af.pth,vgg.pth
       """)
 
   @OptionGroup var data: PictureDataFlags
@@ -55,7 +60,6 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     training.apply(&settings)
     settings.recipe.side = settings.resolution
     try preparation.apply(&settings.recipe)
-    if training.perceptual == "none" { settings.perceptualWeight = 0 }
   }
 
   func run() async throws {
@@ -68,12 +72,11 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
         + "\(heldOut.heldOut?.count ?? 0) held out")
     let report = TokenizerTrainingReport(console)
     defer { report.finish() }
-    let perceptual = training.perceptual
     let path = try await TokenizerTraining().run(
       options, data: heldOut.training, heldOut: heldOut.heldOut,
       settings: { try apply(&$0) },
       perceptual: {
-        try PerceptualChoice.network(perceptual, precision: $0, device: $1)
+        try PerceptualChoice.network($0, precision: $1, device: $2)
       },
       events: { report.show($0) })
     report.finish()
@@ -192,9 +195,11 @@ struct TokenizerTrainingFlags: ParsableArguments {
   var commitment: Double?
 
   @Option(
-    help:
-      "The network of the perceptual loss: efficientnet-lite0, the path of its weights, or none.")
-  var perceptual = "efficientnet-lite0"
+    help: """
+      The network of the perceptual loss: efficientnet-lite0, the path of its weights, \
+      lpips:VGG_FILE,LINEAR_FILE, lpips:FILE or none. (default: efficientnet-lite0)
+      """)
+  var perceptual: String?
 
   @Option(help: "The weight of the perceptual loss. (default: \(defaults.perceptualWeight))")
   var perceptualWeight: Double?
@@ -257,6 +262,12 @@ struct TokenizerTrainingFlags: ParsableArguments {
     settings.squaredWeight = l2 ?? settings.squaredWeight
     settings.commitment = commitment ?? settings.commitment
     settings.perceptualWeight = perceptualWeight ?? settings.perceptualWeight
+    switch perceptual {
+    case nil: break
+    case "none": settings.perceptualWeight = 0
+    case "efficientnet-lite0": settings.perceptual = nil
+    default: settings.perceptual = perceptual
+    }
     settings.adversarialWeight = adversarialWeight ?? settings.adversarialWeight
     settings.adversaryStart = adversaryStart ?? settings.adversaryStart
     settings.adversaryChannels = adversaryChannels ?? settings.adversaryChannels

@@ -14,11 +14,14 @@ public struct ReconstructionResult: Sendable, Encodable {
   public let ssim: Double
   /// ``PerceptualDistance`` with EfficientNet-Lite0, the mean over pictures; nil without its weights.
   public let perceptual: Double?
+  /// ``LPIPS`` with VGG16, the mean over pictures; nil without its weights.
+  public let lpips: Double?
   public let codebook: [CodebookUse.Usage]
 
   private enum CodingKeys: String, CodingKey {
     case distance, psnr, ssim, codebook
     case perceptual = "perceptual_efficientnet_lite0"
+    case lpips = "lpips_vgg16"
   }
 }
 
@@ -65,7 +68,7 @@ public struct ReconstructionEvaluation: Sendable {
     return ReconstructionResult(
       distance: try await evaluator.compare(made, with: Reference(real), comparison),
       psnr: figures.psnr, ssim: figures.ssim, perceptual: figures.perceptual,
-      codebook: codebook.usages)
+      lpips: figures.lpips, codebook: codebook.usages)
   }
 }
 
@@ -76,44 +79,91 @@ public actor FidelityMeter {
     executor.asUnownedSerialExecutor()
   }
 
+  struct Means {
+    let psnr: Double
+    let ssim: Double
+    let perceptual: Double?
+    let lpips: Double?
+  }
+
+  private enum Figure: Hashable {
+    case psnr, ssim, perceptual, lpips
+  }
+
   private let device: Device
-  private let file: NetworkFile?
+  private let efficientNet: NetworkFile?
+  private let lpipsFiles: LPIPSFiles?
   private var perceptual: PerceptualDistance?
-  private var sums: [Tensor] = []
+  private var lpips: LPIPS?
+  private var sums: [Figure: Tensor] = [:]
   private var count = 0
 
-  /// - Parameter efficientNet: For the perceptual distance; nil to do without.
-  public init(efficientNet: NetworkFile?, options: ComputeOptions = .init()) throws {
+  /// - Parameters:
+  ///   - efficientNet: For the perceptual distance; nil to do without.
+  ///   - lpips: For LPIPS; nil to do without.
+  public init(
+    efficientNet: NetworkFile?, lpips: LPIPSFiles? = nil, options: ComputeOptions = .init()
+  ) throws {
     try options.prepare()
     executor = TensorExecutor(name: "FidelityMeter")
     device = options.place.device
-    file = efficientNet
+    self.efficientNet = efficientNet
+    lpipsFiles = lpips
   }
 
   /// Adds pairs of pictures, all of one size.
+  ///
+  /// - Throws: `MVARError` where a network's file does not fit, and ``EvaluationError`` where the
+  ///   pictures are too small for LPIPS.
   public func add(_ pictures: [Picture], _ copies: [Picture]) throws {
-    if let file, perceptual == nil {
-      perceptual = PerceptualDistance(try EfficientNetLite0.load(file, device: device))
-    }
+    try loadNetworks()
+    if lpips != nil { try checkSide(pictures) }
     try withInferenceMode {
       try withTorchErrors {
         let a = Tensor.bytes(of: pictures, device: device).to(.float32)
         let b = Tensor.bytes(of: copies, device: device).to(.float32)
-        var values = [PictureFidelity.psnr(a, b), PictureFidelity.ssim(a, b)]
-        if let perceptual { values.append(perceptual(a / 127.5 - 1, b / 127.5 - 1)) }
-        let added = values.map { $0.to(.float64).sum(0) }
-        sums = sums.isEmpty ? added : zip(sums, added).map { $0 + $1 }
+        for (figure, values) in figures(a, b) {
+          let sum = values.to(.float64).sum(0)
+          sums[figure] = sums[figure].map { $0 + sum } ?? sum
+        }
         count += pictures.count
       }
     }
   }
 
+  /// Pixels in 0 … 255, `[B, 3, H, W]` each, to `[B]` of every figure.
+  private func figures(_ a: Tensor, _ b: Tensor) -> [(Figure, Tensor)] {
+    var figures: [(Figure, Tensor)] = [
+      (.psnr, PictureFidelity.psnr(a, b)), (.ssim, PictureFidelity.ssim(a, b)),
+    ]
+    if let perceptual { figures.append((.perceptual, perceptual(a / 127.5 - 1, b / 127.5 - 1))) }
+    if let lpips { figures.append((.lpips, lpips(a / 127.5 - 1, b / 127.5 - 1))) }
+    return figures
+  }
+
+  private func loadNetworks() throws {
+    if let efficientNet, perceptual == nil {
+      perceptual = PerceptualDistance(try EfficientNetLite0.load(efficientNet, device: device))
+    }
+    if let lpipsFiles, lpips == nil { lpips = try LPIPS.load(lpipsFiles, device: device) }
+  }
+
+  private func checkSide(_ pictures: [Picture]) throws(EvaluationError) {
+    guard let small = pictures.first(where: { min($0.width, $0.height) < LPIPS.smallestSide })
+    else { return }
+    throw EvaluationError(
+      .pictures, "reconstruction", "pictures of \(small.width) × \(small.height) pixels",
+      mend: "LPIPS sees \(LPIPS.smallestSide) and more along a side, leave it out")
+  }
+
   /// - Throws: ``EvaluationError`` where there were no pictures.
-  func means() throws -> (psnr: Double, ssim: Double, perceptual: Double?) {
+  func means() throws -> Means {
     guard count > 0 else {
       throw EvaluationError(.pictures, "reconstruction", "no pictures", mend: "name some")
     }
-    let means = try withTorchErrors { try sums.map { try $0.item() / Double(count) } }
-    return (means[0], means[1], means.count > 2 ? means[2] : nil)
+    let means = try withTorchErrors { try sums.mapValues { try $0.item() / Double(count) } }
+    return Means(
+      psnr: means[.psnr]!, ssim: means[.ssim]!, perceptual: means[.perceptual],
+      lpips: means[.lpips])
   }
 }

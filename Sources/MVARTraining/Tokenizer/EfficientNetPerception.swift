@@ -19,7 +19,15 @@ public final class EfficientNetPerception: PerceptualNetwork {
       .converted(to: precision)
   }
 
-  public func features(of pixels: Tensor) -> [Tensor] {
+  public var smallestSide: Int { 1 }
+
+  /// The squared distance of features, of unit length at every place, averaged over places and depths.
+  public func distance(_ pixels: Tensor, from original: Tensor) -> Tensor {
+    let wanted = withoutGradient { features(of: original) }
+    return PerceptualDistance.between(features(of: pixels), wanted).mean()
+  }
+
+  private func features(of pixels: Tensor) -> [Tensor] {
     network.taps(of: pixels.to(precision), after: Self.blocks)
   }
 }

@@ -57,8 +57,8 @@ public actor TokenizerTraining {
   ///   - data: Pictures to learn from; labels do not matter.
   ///   - heldOut: Pictures to measure on; nil for none.
   ///   - change: Changes defaults, or what the run has.
-  ///   - perceptual: Makes the perceptual network in the run's precision on its device, where its loss has a weight; nil
-  ///     for none.
+  ///   - perceptual: Makes the perceptual network that ``TokenizerTrainingSettings/perceptual`` names, in
+  ///     the run's precision on its device, where its loss has a weight; nil for none.
   ///   - events: Called on the trainer's thread.
   /// - Returns: The path of the finished tokenizer.
   /// - Throws: ``TrainingError``, `MVARError`, `TorchError`, errors of files, and `CancellationError`
@@ -66,7 +66,9 @@ public actor TokenizerTraining {
   public func run(
     _ options: TokenizerTrainingOptions, data: PictureDataSet, heldOut: PictureDataSet? = nil,
     settings change: @Sendable (inout TokenizerTrainingSettings) throws -> Void,
-    perceptual: @Sendable (DType, Device) throws -> (any PerceptualNetwork)? = { _, _ in nil },
+    perceptual: @Sendable (String?, DType, Device) throws -> (any PerceptualNetwork)? = { _, _, _ in
+      nil
+    },
     events: @escaping @Sendable (TokenizerTrainingEvent) -> Void
   ) throws -> String {
     let compute = try options.compute.resolve()
@@ -75,6 +77,10 @@ public actor TokenizerTraining {
     return try run.toEnd()
   }
 }
+
+private typealias PerceptualNetworkMaker = (String?, DType, Device) throws -> (
+  any PerceptualNetwork
+)?
 
 /// One run, on the trainer's thread.
 private final class TokenizerRun {
@@ -102,7 +108,7 @@ private final class TokenizerRun {
   init(
     _ options: TokenizerTrainingOptions, _ data: PictureDataSet, _ heldOut: PictureDataSet?,
     _ change: (inout TokenizerTrainingSettings) throws -> Void,
-    _ perceptual: (DType, Device) throws -> (any PerceptualNetwork)?,
+    _ perceptual: PerceptualNetworkMaker,
     _ compute: ComputeOptions.Resolved,
     _ events: @escaping (TokenizerTrainingEvent) -> Void
   ) throws {
@@ -136,7 +142,7 @@ private final class TokenizerRun {
     learner = try TokenizerLearner(
       settings, initial: weights("tokenizer"),
       adversary: settings.adversarialWeight > 0 ? weights("adversary") : nil,
-      perceptual: settings.perceptualWeight > 0 ? perceptual(compute.dtype, compute.device) : nil,
+      perceptual: Self.network(perceptual, settings, compute),
       precision: compute.dtype, device: compute.device, steps: steps)
     if let saved, let state {
       try learner.restore(state, from: saved.path)
@@ -182,7 +188,12 @@ private final class TokenizerRun {
     var settings = state?.settings ?? TokenizerTrainingSettings()
     try change(&settings)
     try settings.validate()
-    guard let run = state?.settings, run != settings else { return settings }
+    guard var run = state?.settings else { return settings }
+    // Files may have moved since.
+    if TokenizerTrainingSettings.isSameNetwork(settings.perceptual, run.perceptual) {
+      run.perceptual = settings.perceptual
+    }
+    guard run != settings else { return settings }
     var sameLength = settings
     (sameLength.epochs, sameLength.steps) = (run.epochs, run.steps)
     let differences = settingDifferences(sameLength, from: run)
@@ -197,6 +208,23 @@ private final class TokenizerRun {
         "the run's length changes, and its schedule with it: "
           + settingDifferences(settings, from: run).joined(separator: "; ")))
     return settings
+  }
+
+  /// The perceptual network, which must be able to see pictures of the run's size.
+  private static func network(
+    _ make: PerceptualNetworkMaker, _ settings: TokenizerTrainingSettings,
+    _ compute: ComputeOptions.Resolved
+  ) throws -> (any PerceptualNetwork)? {
+    guard settings.perceptualWeight > 0,
+      let network = try make(settings.perceptual, compute.dtype, compute.device)
+    else { return nil }
+    guard settings.resolution >= network.smallestSide else {
+      throw TrainingError(
+        .setting,
+        "resolution is \(settings.resolution), and the perceptual network sees pictures of "
+          + "\(network.smallestSide) pixels and more; use that, or another --perceptual")
+    }
+    return network
   }
 
   /// Pictures to look at and to measure on, prepared without chance.

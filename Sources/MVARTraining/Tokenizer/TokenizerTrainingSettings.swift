@@ -35,6 +35,8 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
   public var absoluteWeight = 0.2
   public var squaredWeight = 1.0
   public var perceptualWeight = 1.0
+  /// The network of the perceptual loss, as whoever began the run named it; nil for the usual one.
+  public var perceptual: String?
   /// Of the adversary, times an adaptive weight; 0 for none.
   public var adversarialWeight = 0.4
   /// The share of the run after which the adversary comes in.
@@ -77,6 +79,12 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
   public var recipe = PictureRecipe(side: 128)
 
   public init() {}
+
+  /// Whether two names stand for the same perceptual network, wherever its files lie.
+  static func isSameNetwork(_ a: String?, _ b: String?) -> Bool {
+    func isLPIPS(_ name: String?) -> Bool { name?.hasPrefix("lpips:") ?? false }
+    return isLPIPS(a) == isLPIPS(b)
+  }
 
   /// The shape of the tokenizer.
   public var configuration: TokenizerConfiguration {
