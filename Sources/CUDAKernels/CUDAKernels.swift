@@ -35,7 +35,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let tiled = Mutex<[TiledForm.Compiled: Result<CUDAKernel, any Error>]>([:])
   let multiprocessors: Int
   /// Set before the kernels are used, if at all.
-  var choices = KernelChoices()
+  var choices = KernelChoices.plain
   private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
 
   private static let programs = Mutex<[DType: CUDAKernels]>([:])
@@ -172,7 +172,9 @@ struct KernelChoices {
   /// Whether all keys of a scale lie in shared memory at once, where they fit.
   var attendsAtOnce = true
 
-  /// As it was without them.
+  /// None of them: what runs. All of them together took 16.0 ms for a picture of d16 and 30.5 of d24 where none took 15.1
+  /// and 26.5 (one H100, batch 1), which by the times of the scales is the tiles' doing; the others wait to be measured
+  /// one by one (`MVAR_TIMINGS=16 swift test --filter Timings`).
   static var plain: KernelChoices {
     KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scannedAtOnce: 0, attendsAtOnce: false)
   }

@@ -1,4 +1,4 @@
-import CUDAKernels
+@testable import CUDAKernels
 import Foundation
 import Testing
 import Torch
@@ -41,6 +41,11 @@ private func expectClose(
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct CUDAKernelsTests {
+  /// With every kernel that there is, whether or not it runs unasked.
+  init() throws {
+    for dtype in types { try CUDAKernels.shared(dtype).choices = KernelChoices() }
+  }
+
   @Test(arguments: types, [(1, 1, 64), (3, 5, 200), (2, 17, 1024), (4, 256, 1536), (2, 3, 2304)])
   func normalizesWithModulation(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, C) = shape
@@ -413,6 +418,11 @@ struct CUDAKernelsTests {
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct FusedModelTests {
+  /// With every kernel that there is, whether or not it runs unasked.
+  init() throws {
+    for dtype in types { try CUDAKernels.shared(dtype).choices = KernelChoices() }
+  }
+
   /// Both ways through a small model with the same weights.
   private func models(
     _ kind: TransformerConfiguration.Kind, _ dtype: DType,
