@@ -7,7 +7,7 @@ DTYPES ?= float32
 SWIFT_BUILD = swift build -c release
 CODE = Package.swift Snippets Sources Tests
 
-.PHONY: setup networks build test test-page lint format bench demo install docs clean
+.PHONY: setup networks build test test-page lint format bench demo train-demo install docs clean
 
 setup:
 	@DEVICE="$(DEVICE)" LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" Scripts/setup.sh
@@ -35,6 +35,9 @@ format:
 
 demo: build
 	Scripts/demo.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
+
+train-demo: build
+	Scripts/train-demo.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"
 
 bench: build
 	PYTHON="$(PYTHON)" DTYPES="$(DTYPES)" Scripts/bench.sh "$$($(SWIFT_BUILD) --show-bin-path)/mvar"

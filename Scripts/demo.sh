@@ -1,19 +1,19 @@
 #!/bin/sh
-# Reconstructs a picture through its tokens and samples from a small golden checkpoint.
+# Draws emoji with the small trained model of the repository, and takes a picture through its tokens and back.
 #
 #   Scripts/demo.sh PATH_TO_MVAR
 set -eu
 cd "$(dirname "$0")/.."
 
 mvar=$1
-golden=Tests/Fixtures/golden
+emoji=Models/emoji
 mkdir -p demo
 
-"$mvar" reconstruct --tokenizer $golden/tokenizer.pth --image Tests/Fixtures/preprocess/rgb.png \
-  --out demo/reconstruction.png --show-scales --quiet
-"$mvar" sample --model $golden/mvar-256px/mvar.pth --tokenizer $golden/tokenizer.pth \
-  --class all --count 1 --seed 1 --out demo/samples --grid demo/grid.png --quiet
+"$mvar" reconstruct --tokenizer $emoji/tokenizer.safetensors --scales 1,2,3,4,6,9,12 \
+  --image $emoji/hamster.png --fit pad --out demo/reconstruction.png --show-scales --quiet
+"$mvar" sample --model $emoji/model.safetensors --tokenizer $emoji/tokenizer.safetensors \
+  --class "smiley,cat face,flower,fruit,heart,car,boat,clock,sky,sweet" --count 6 --seed 1 --out demo/samples --grid demo/grid.png
 
 echo "a picture through its tokens:  $PWD/demo/reconstruction.png"
-echo "ten samples in a grid:         $PWD/demo/grid.png"
-echo "The golden checkpoints have small random weights: they test the numbers, their pictures are noise."
+echo "sixty samples in a grid:       $PWD/demo/grid.png"
+echo "Models/emoji/README.md tells what the model is; try  $mvar sample --help"

@@ -18,9 +18,14 @@ public struct ClassLabels: Sendable {
     self.classes = [:]
   }
 
-  /// The classes of a model that has so many: ImageNet's if there are 1000, and else classes without names.
-  public init(classes count: Int) {
-    self = count == Self.imageNet.count ? .imageNet : ClassLabels(unnamed: count)
+  /// The classes of a model that has so many: by the names that it brings, ImageNet's if there are 1000, and else
+  /// without any.
+  public init(classes count: Int, names: [String]? = nil) {
+    if let names, names.count == count {
+      self.init(named: names.map { [$0] })
+    } else {
+      self = count == Self.imageNet.count ? .imageNet : ClassLabels(unnamed: count)
+    }
   }
 
   private init(named names: [[String]]) {

@@ -34,7 +34,7 @@ public final class PictureServer: Service {
     try configuration.validate()
     self.configuration = configuration
     self.logger = logger
-    labels = ClassLabels(classes: engine.facts.classes)
+    labels = ClassLabels(classes: engine.facts.classes, names: engine.facts.classNames)
     metrics = ServerMetrics()
     self.scheduler = PictureScheduler(
       engine: engine, configuration: scheduler, metrics: metrics, logger: logger)

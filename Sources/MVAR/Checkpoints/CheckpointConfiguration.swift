@@ -1,3 +1,4 @@
+import Foundation
 import Torch
 
 extension Checkpoint {
@@ -7,7 +8,11 @@ extension Checkpoint {
   public func transformerConfiguration() throws -> TransformerConfiguration {
     let parameters = try header(.transformer)
     do {
-      return try withTorchErrors { try TransformerConfiguration(parameters) }
+      var configuration = try withTorchErrors { try TransformerConfiguration(parameters) }
+      if let names = classNames, names.count == configuration.classes {
+        configuration.classNames = names
+      }
+      return configuration
     } catch let error as MVARError {
       throw MVARError(error.kind, "\(file): \(error.description)")
     }
@@ -18,6 +23,11 @@ extension Checkpoint {
   /// - Throws: ``MVARError`` if the file holds none.
   public func tokenizerConfiguration() throws -> TokenizerConfiguration {
     TokenizerConfiguration(try header(.tokenizer))
+  }
+
+  /// The names of the classes as `mvar train model` notes them: a list in JSON, under "classes".
+  private var classNames: [String]? {
+    notes["classes"].flatMap { try? JSONDecoder().decode([String].self, from: Data($0.utf8)) }
   }
 
   private func header(_ role: Role) throws -> Parameters {

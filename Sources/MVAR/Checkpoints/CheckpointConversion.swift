@@ -24,7 +24,7 @@ extension Checkpoint {
       tensors: chosen.map {
         TensorDeclaration(
           name: $0.name, elementType: ElementType(Self.target($0, dtype)), shape: $0.shape)
-      }, metadata: ["format": "pt"])
+      }, metadata: notes.merging(["format": "pt"]) { $1 })
     do {
       for (index, declared) in writer.order.enumerated() {
         let stored = byName[declared.name]!

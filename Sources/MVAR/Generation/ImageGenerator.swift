@@ -44,7 +44,9 @@ public actor ImageGenerator {
     self.tokenizer = loaded.tokenizer
     encoder = loaded.encoder
     fused = loaded.fused
-    configuration = loaded.transformer.configuration
+    var configuration = loaded.transformer.configuration
+    configuration.classNames = loaded.classNames
+    self.configuration = configuration
     tokenizerConfiguration = loaded.tokenizer.configuration
     dtype = loaded.options.dtype
     device = loaded.options.device

@@ -16,6 +16,8 @@ actor ModelLoader {
     let encoder: Tokenizer?
     /// Nil where the readable path does everything.
     let fused: FusedModel?
+    /// What the model's classes are called, where its file tells.
+    var classNames: [String]?
     let options: ComputeOptions.Resolved
   }
 
@@ -30,7 +32,7 @@ actor ModelLoader {
     Device.setThreadCount(options.threads)
     let modelFile = try Checkpoint(model)
     let tokenizerFile = tokenizer == model ? modelFile : try Checkpoint(tokenizer)
-    try Self.checkFit(modelFile, tokenizerFile)
+    let classNames = try Self.checkFit(modelFile, tokenizerFile).classNames
     let transformer = try Transformer.load(
       modelFile, dtype: options.dtype, device: options.device)
     let isExact = options.dtype == .float32
@@ -40,7 +42,11 @@ actor ModelLoader {
       !encodes
       ? nil : isExact ? tokenizer : try Tokenizer.load(tokenizerFile, device: options.device)
     return try withInferenceMode {
-      try withTorchErrors { Self.loaded(transformer, tokenizer, encoder, options) }
+      try withTorchErrors {
+        var loaded = Self.loaded(transformer, tokenizer, encoder, options)
+        loaded.classNames = classNames
+        return loaded
+      }
     }
   }
 
@@ -74,7 +80,11 @@ actor ModelLoader {
   }
 
   /// Compares what the headers tell, before anything large is read.
-  private static func checkFit(_ model: Checkpoint, _ tokenizer: Checkpoint) throws {
+  ///
+  /// - Returns: The model's shape.
+  private static func checkFit(_ model: Checkpoint, _ tokenizer: Checkpoint) throws
+    -> TransformerConfiguration
+  {
     let (m, t) = (try model.transformerConfiguration(), try tokenizer.tokenizerConfiguration())
     func mismatch(_ what: String, _ ours: Int, _ theirs: Int) -> MVARError {
       MVARError(
@@ -90,5 +100,6 @@ actor ModelLoader {
     if case .none(let phis) = t.phi, phis != m.schedule.count {
       throw mismatch("the number of scales", m.schedule.count, phis)
     }
+    return m
   }
 }

@@ -25,6 +25,8 @@ public struct TransformerConfiguration: Sendable, Hashable {
   /// C
   public var width = 1024
   public var classes = 1000
+  /// What the classes are called, where the checkpoint's file notes it.
+  public var classNames: [String]?
   /// V
   public var vocabulary = 4096
   /// Cvae

@@ -120,15 +120,15 @@ struct EditedClass {
 
   /// - Parameters:
   ///   - text: A number, a name, or "random"; nil for no class.
-  ///   - classes: How many the model has.
+  ///   - model: The model that has the classes.
   /// - Throws: ``UsageError`` for text that names none or several, `ClassSelectionError` for classes
   ///   that this model has not.
-  init(_ text: String?, classes: Int, seed: UInt64) throws {
+  init(_ text: String?, of model: TransformerConfiguration, seed: UInt64) throws {
     guard let text else {
       (label, name) = (nil, nil)
       return
     }
-    let labels = ClassLabels(classes: classes)
+    let labels = ClassLabels(classes: model.classes, names: model.classNames)
     let selected: [Int]
     do { selected = try ClassSelection.parse(text, labels: labels, seed: seed) } catch {
       throw error.isAboutText ? UsageError(error.description) : error

@@ -39,7 +39,7 @@ struct InterpolateCommand: AsyncParsableCommand {
     let session = EditSession(
       checkpoints: checkpoints, sampling: sampling, compute: compute, output: output)
     let files = try await session.files()
-    let chosen = try EditedClass(classText, classes: files.configuration.classes, seed: from)
+    let chosen = try EditedClass(classText, of: files.configuration, seed: from)
     let requests = InterpolationRequest.steps(steps, label: chosen.label!, from: from, to: to)
     try await session.draw(
       requests.enumerated().map { index, request in

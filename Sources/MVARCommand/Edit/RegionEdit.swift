@@ -23,7 +23,7 @@ struct RegionEdit {
     let region = try mask(picture)
     let files = try await session.files()
     let chosen = try EditedClass(
-      classText, classes: files.configuration.classes, seed: results.seed)
+      classText, of: files.configuration, seed: results.seed)
     let edited = try EditedPicture(
       picture, mask: region, margins: margins, fit: image.fit, edges: edges.value, files)
     edited.explain(image.image, keeping, session.console)

@@ -59,7 +59,7 @@ struct VaryCommand: AsyncParsableCommand {
     let files = try await session.files()
     let kept = try keptScales(files.configuration.schedule)
     let chosen = try EditedClass(
-      classText, classes: files.configuration.classes, seed: results.seed)
+      classText, of: files.configuration, seed: results.seed)
     let edited = try EditedPicture(
       picture, mask: .everything(width: picture.width, height: picture.height), fit: image.fit,
       edges: .half, files)

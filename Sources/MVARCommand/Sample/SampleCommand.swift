@@ -6,7 +6,7 @@ struct SampleCommand: AsyncParsableCommand {
     commandName: "sample",
     abstract: "Generates pictures.",
     discussion: """
-      Classes are numbers, ranges, ImageNet names, all, random or random:N, with commas between:
+      Classes are numbers, ranges, names, all, random or random:N, with commas between:
 
         mvar sample --model d16.pth --class 207,macaw,88-92 --count 4 --out pictures
         mvar sample --model d16.pth --class random:8 --grid --previews --seed 7
@@ -40,7 +40,7 @@ struct SampleCommand: AsyncParsableCommand {
     try compute.options.prepare()
     let console = Console(isQuiet: output.quiet, outputIsRecord: output.json == "-")
     let files = try await checkpoints.files(console)
-    let jobs = try selection.jobs(classes: files.configuration.classes)
+    let jobs = try selection.jobs(of: files.configuration)
     if let batch, output.trace != nil, batch < jobs.count {
       throw UsageError(
         "--batch \(batch) is less than the \(jobs.count) pictures that --trace records; leave "

@@ -23,11 +23,11 @@ struct SelectionFlags: ParsableArguments {
 
   /// The pictures, class by class.
   ///
-  /// - Parameter classes: How many the model has.
+  /// - Parameter model: The model that has the classes.
   /// - Throws: ``UsageError`` for text that is no selection, and `ClassSelectionError` for classes that
   ///   this model has not.
-  func jobs(classes total: Int) throws -> [SampleJob] {
-    let labels = ClassLabels(classes: total)
+  func jobs(of model: TransformerConfiguration) throws -> [SampleJob] {
+    let labels = ClassLabels(classes: model.classes, names: model.classNames)
     let text = classes.isEmpty ? "random" : classes.joined(separator: ",")
     let selected: [Int]
     do {

@@ -13,7 +13,8 @@ public struct GeneratorEngine: PictureEngine {
     let size = generator.pictureSize
     let configuration = generator.configuration
     facts = EngineFacts(
-      name: name, classes: configuration.classes, width: size.width, height: size.height,
+      name: name, classes: configuration.classes, classNames: configuration.classNames,
+      width: size.width, height: size.height,
       schedule: configuration.schedule, dtype: generator.dtype.description,
       device: generator.device.description, edits: edits)
   }

@@ -30,6 +30,8 @@ public struct EngineFacts: Sendable, Equatable {
   /// The model's name, never its path.
   public var name: String
   public var classes: Int
+  /// What they are called, where the model's file tells.
+  public var classNames: [String]?
   /// In pixels, as are the others.
   public var width: Int
   public var height: Int
@@ -42,11 +44,12 @@ public struct EngineFacts: Sendable, Equatable {
   public var edits: Bool
 
   public init(
-    name: String, classes: Int, width: Int, height: Int, schedule: ScaleSchedule, dtype: String,
-    device: String, edits: Bool
+    name: String, classes: Int, classNames: [String]? = nil, width: Int, height: Int,
+    schedule: ScaleSchedule, dtype: String, device: String, edits: Bool
   ) {
     self.name = name
     self.classes = classes
+    self.classNames = classNames
     self.width = width
     self.height = height
     self.schedule = schedule
