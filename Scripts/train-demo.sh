@@ -18,7 +18,7 @@ for class in smiley heart fruit flower ball boat drink sky; do
 done
 "$mvar" train model --data "$out/pictures" --hold-out 0 --framing whole --no-flip \
   --tokenizer $emoji/tokenizer.safetensors --scales 1,2,3,4,6,8 --versions 1 --depth 3 --width 128 --shared-modulation \
-  --batch 16 --steps 150 --base-rate 5e-2 --schedule cos --stochastic-depth 0 --label-dropout 0.1 --averaging 0.9 \
+  --batch 16 --steps 110 --base-rate 5e-2 --schedule cos --stochastic-depth 0 --label-dropout 0.1 --averaging 0.9 \
   --log-every 10 --validate-every 1000 --save-every 1000 --out "$out/model"
 "$mvar" sample --model "$out/model/model.safetensors" --tokenizer $emoji/tokenizer.safetensors --class all --count 4 \
   --guidance 1 --grid "$out/grid.png" --out "$out/samples" --quiet
