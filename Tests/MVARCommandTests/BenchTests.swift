@@ -12,7 +12,9 @@ extension CommandTests {
     #expect(abs(seconds["total"]! - seconds["transformer"]! - seconds["decoder"]!) < 1e-6)
     #expect(try #require(record["peak_rss_bytes"] as? Int) > 1 << 20)
     let scales = try #require(record["seconds_by_scale"] as? [Double])
-    #expect(scales.count == 10 && scales.reduce(0, +) <= seconds["transformer"]!)
+    #expect(scales.count == 10)
+    // The same times added up, but for rounding.
+    #expect(abs(scales.reduce(0, +) - seconds["transformer"]!) < 1e-4)
   }
 
   @Test func benchComparesPrecisions() throws {
