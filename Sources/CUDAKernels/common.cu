@@ -224,3 +224,16 @@ __device__ __forceinline__ float sum_of_block(float value, float *scratch) {
   __syncthreads();
   return sum;
 }
+
+/// The causal convolution and SiLU of two channels for 16 tokens: `store(i, pair)` gets those of token i.
+template <typename Store>
+__device__ __forceinline__ void convolve(const uint32 *rows, const float *weight, const float *bias, Store store) {
+  const float4 w0 = *reinterpret_cast<const float4 *>(weight), w1 = *reinterpret_cast<const float4 *>(weight + 4);
+  const float bias0 = bias[0], bias1 = bias[1];
+#pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const float y0 = bias0 + w0.x * first(rows[i]) + w0.y * first(rows[i + 1]) + w0.z * first(rows[i + 2]) + w0.w * first(rows[i + 3]);
+    const float y1 = bias1 + w1.x * second(rows[i]) + w1.y * second(rows[i + 1]) + w1.z * second(rows[i + 2]) + w1.w * second(rows[i + 3]);
+    store(i, pack(silu(y0), silu(y1)));
+  }
+}

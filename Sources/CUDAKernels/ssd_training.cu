@@ -48,19 +48,6 @@ __device__ __forceinline__ void load_rows(uint32 *rows, const half_t *x, long lo
   }
 }
 
-/// The causal convolution and SiLU of two channels for 16 tokens: `store(i, pair)` gets those of token i.
-template <typename Store>
-__device__ __forceinline__ void convolve_rows(const uint32 *rows, const float *weight, const float *bias, Store store) {
-  const float4 w0 = *reinterpret_cast<const float4 *>(weight), w1 = *reinterpret_cast<const float4 *>(weight + 4);
-  const float bias0 = bias[0], bias1 = bias[1];
-#pragma unroll
-  for (int i = 0; i < 16; i++) {
-    const float y0 = bias0 + w0.x * first(rows[i]) + w0.y * first(rows[i + 1]) + w0.z * first(rows[i + 2]) + w0.w * first(rows[i + 3]);
-    const float y1 = bias1 + w1.x * second(rows[i]) + w1.y * second(rows[i + 1]) + w1.z * second(rows[i + 2]) + w1.w * second(rows[i + 3]);
-    store(i, pack(silu(y0), silu(y1)));
-  }
-}
-
 /// B operands of two tiles of 8 columns from `column` on, rows `row` … `row + 15`, of a tile that lies row by row.
 __device__ __forceinline__ void load_b(uint32 *b, const half_t *tile, int row, int column) {
   const int lane = threadIdx.x % 32;
@@ -120,7 +107,7 @@ extern "C" __global__ __launch_bounds__(128) void ssd_shared(const half_t *proje
   uint32 rows[19];
   load_rows(rows, projected + sequence * n * stride + 2 * inner + channel, stride, from, n);
   half_t *out = shared + (sequence * n + from) * 128 + channel;
-  convolve_rows(rows, conv_weight + (inner + channel) * 4, conv_bias + inner + channel, [&](int i, uint32 pair) {
+  convolve(rows, conv_weight + (inner + channel) * 4, conv_bias + inner + channel, [&](int i, uint32 pair) {
     if (from + i < n) store4(out + i * 128, pair);
   });
 }
@@ -161,7 +148,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void ssd_forward(
     if (warp == 0) {
       make_decays(decays, projected + stride - heads + head, stride, dt_bias[head], decay[head], start, n);
     }
-    convolve_rows(rows, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
+    convolve(rows, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
       store4(xs + (warp * 16 + i) * ROW + lane * 2, warp * 16 + i < count ? pair : 0);
     });
     // h as [p, state], each warp its own rows of p.
@@ -318,7 +305,7 @@ extern "C" __global__ __launch_bounds__(128, 3) void ssd_backward(
       if (warp == 0) {
         make_decays(decays, projected + stride - heads + head, stride, dt_bias[head], decay[head], start, n);
       }
-      convolve_rows(rows, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
+      convolve(rows, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
         store4(xs + (warp * 16 + i) * ROW + lane * 2, warp * 16 + i < count ? pair : 0);
       });
     }
