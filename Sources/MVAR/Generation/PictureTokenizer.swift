@@ -8,9 +8,16 @@ public struct WrongTokens: Sendable {
   /// What they change to, as many.
   public var tokens: [Int64]
 
-  public init(isWrong: [Bool], tokens: [Int64]) {
+  public init(isWrong: [Bool] = [], tokens: [Int64] = []) {
     precondition(isWrong.count == tokens.count, "a token for each place")
     (self.isWrong, self.tokens) = (isWrong, tokens)
+  }
+
+  /// Right tokens `[B, n_k]` with these in their places.
+  package func replacing(_ right: Tensor) -> Tensor {
+    let (shape, device) = (right.shape, right.device)
+    let keeps = Tensor.of(isWrong.map { $0 ? Float(0) : 1 }, shape: shape, device: device)
+    return (keeps .<= 0.5).choosing(.of(tokens, shape: shape, device: device), else: right)
   }
 }
 
@@ -70,10 +77,7 @@ public actor PictureTokenizer {
       let features = tokenizer.features(of: .pixels(pictures, device: device))
       let (right, standing) = tokenizer.quantizer.tokens(features, schedule: schedule) {
         k, tokens in
-        let shape = tokens.shape
-        let isRight = Tensor.of(wrong[k].isWrong.map { $0 ? 0 : 1 }, shape: shape, device: device)
-        return (isRight .<= 0.5).choosing(
-          .of(wrong[k].tokens, shape: shape, device: device), else: tokens)
+        wrong[k].replacing(tokens)
       }
       return try (tokens(right, pictures.count), tokens(standing, pictures.count))
     }

@@ -179,16 +179,13 @@ public struct TokenCacheWriter: Sendable {
 
   /// Which tokens of the pictures at some places are wrong, scale by scale.
   private func wrongTokens(_ places: [Int], version: Int) -> [WrongTokens] {
-    var scales = settings.schedule.sizes.map { _ in WrongTokens(isWrong: [], tokens: []) }
+    var scales = settings.schedule.sizes.map { _ in WrongTokens() }
     for place in places {
       var draws = Draws(seed: settings.seed, .wrong, epoch: version, place: place)
       let isSpoilt = draws.uniform() < 0.7
       let share = isSpoilt ? settings.wrongCodes * draws.uniform() : 0
       for (k, size) in settings.schedule.sizes.enumerated() {
-        for _ in 0..<size.count {
-          scales[k].isWrong.append(draws.uniform() < share)
-          scales[k].tokens.append(Int64(draws.below(description.vocabulary)))
-        }
+        scales[k].append(size.count, share: share, description.vocabulary, &draws)
       }
     }
     return scales
@@ -274,5 +271,15 @@ extension TrainingError {
       "\(count) of \(dataSet.count) pictures cannot be read, more than the share of \(share) that is "
         + "tolerated, such as: \(reason)",
       mend: "mend or remove them, or raise the share")
+  }
+}
+
+extension WrongTokens {
+  /// Of `count` more places some share changes, each to any of the codes.
+  mutating func append(_ count: Int, share: Double, _ codes: Int, _ draws: inout Draws) {
+    for _ in 0..<count {
+      isWrong.append(draws.uniform() < share)
+      tokens.append(Int64(draws.below(codes)))
+    }
   }
 }

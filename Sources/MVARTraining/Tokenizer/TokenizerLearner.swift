@@ -182,15 +182,9 @@ public final class TokenizerLearner {
     let shares = (0..<B).map { _ in settings.wrongCodes * draws.uniform() }
     let scales = pyramid.scales.map { tokens in
       let count = tokens.length(1)
-      var (isWrong, codes): ([Float], [Int]) = ([], [])
-      for picture in 0..<B {
-        for _ in 0..<count {
-          isWrong.append(draws.uniform() < shares[picture] ? 1 : 0)
-          codes.append(draws.below(settings.codes))
-        }
-      }
-      let mask = Tensor.of(isWrong, shape: [B, count], device: device)
-      return (mask .<= 0.5).choosing(tokens, else: .of(codes, shape: [B, count], device: device))
+      var wrong = WrongTokens()
+      for picture in 0..<B { wrong.append(count, share: shares[picture], settings.codes, &draws) }
+      return wrong.replacing(tokens)
     }
     return try TokenPyramid(schedule: pyramid.schedule, scales: scales)
   }
