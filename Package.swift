@@ -149,7 +149,7 @@ let package = Package(
     .target(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
-    .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "TorchTests", dependencies: ["Torch", "TorchTestSupport"]),
     .testTarget(
       name: "CUDAKernelsTests", dependencies: ["CUDAKernels", "MVAR", "TorchTestSupport"]),
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),

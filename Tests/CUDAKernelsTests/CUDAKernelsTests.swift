@@ -9,34 +9,9 @@ import TorchTestSupport
 
 // Each kernel against the readable path in float32, on numbers that 16 bits hold exactly. They run where a GPU is.
 
-private let hasGPU: Bool = {
-  try? LibTorch.load(cuda: true)
-  return LibTorch.hasNVIDIADriver && CUDA.isAvailable
-}()
-private let gpu = Device.cuda(0)
-private let types: [DType] = [.bfloat16, .float16]
-
-private func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
-  (Tensor.randn(shape, seed: seed) * scale).to(dtype, device: gpu)
-}
-
-private func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
-
 extension Tensor {
   fileprivate func root() -> Tensor { (log() * 0.5).exp() }
   fileprivate func magnitude() -> Tensor { (self * self).root() }
-}
-
-/// A share of the largest number, as sums of rounded numbers have it.
-private func expectClose(
-  _ found: Tensor, _ expected: Tensor, _ dtype: DType, roundings: Double = 4,
-  _ comment: Comment? = nil, location: SourceLocation = #_sourceLocation
-) throws {
-  let step = dtype == .bfloat16 ? 0x1p-8 : 0x1p-11
-  let largest = try expected.magnitude().reshape(-1).max(0).item()
-  let distance = try distance(readable(found), expected)
-  #expect(
-    distance <= roundings * step * max(largest, 1e-3), comment, sourceLocation: location)
 }
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))

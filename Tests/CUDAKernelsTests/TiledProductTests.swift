@@ -6,10 +6,10 @@ import TorchTestSupport
 
 // M rows of x, K inputs, N outputs.
 
-@Suite(.serialized, .enabled(if: OnGPU.isHere, "needs a GPU"))
+@Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct TiledProductTests {
   @Test(
-    arguments: OnGPU.types,
+    arguments: types,
     [
       (1, 64, 8), (33, 1024, 3072), (50, 1536, 6320), (64, 512, 200), (72, 1024, 1024),
       (97, 192, 4256), (128, 4096, 1024), (200, 6144, 1536), (224, 256, 96), (225, 1024, 72),
@@ -19,10 +19,10 @@ struct TiledProductTests {
     let (M, K, N) = shape
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
-      let x = OnGPU.random(1, M, K, seed: 35, dtype)
-      let weight = OnGPU.random(N, K, seed: 36, dtype, scale: 0.05)
-      let bias = OnGPU.random(N, seed: 37, dtype)
-      let plain = OnGPU.readable(x).linear(OnGPU.readable(weight))
+      let x = random(1, M, K, seed: 35, dtype)
+      let weight = random(N, K, seed: 36, dtype, scale: 0.05)
+      let bias = random(N, seed: 37, dtype)
+      let plain = readable(x).linear(readable(weight))
       var tried = 0
       for (ranks, parts) in [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4)] {
         // Only from Hopper on do blocks share a product.
@@ -34,16 +34,16 @@ struct TiledProductTests {
         else { continue }
         let product = try kernels.tiledProduct(form)
         for bias in [nil, bias] {
-          let expected = bias.map { plain + OnGPU.readable($0) } ?? plain
+          let expected = bias.map { plain + readable($0) } ?? plain
           let found = kernels.multiply(product, x, weight, bias)
           #expect(found.shape == [parts, 1, M, N])
-          try OnGPU.expectClose(
-            OnGPU.readable(found).sum(0), expected, dtype, roundings: 4, "\(form)")
+          try expectClose(
+            readable(found).sum(0), expected, dtype, roundings: 4, "\(form)")
         }
         if parts == 1 {
           let found = kernels.multiply(product, x, weight, bias, gelu: true).squeeze(0)
-          try OnGPU.expectClose(
-            found, (plain + OnGPU.readable(bias)).geluTanh(), dtype, roundings: 2, "\(form)")
+          try expectClose(
+            found, (plain + readable(bias)).geluTanh(), dtype, roundings: 2, "\(form)")
         }
         tried += 1
       }
@@ -52,7 +52,7 @@ struct TiledProductTests {
   }
 
   /// Blocks that share a product, and an early start: graphs take both, each and none.
-  @Test(arguments: OnGPU.types, [(1, false), (1, true), (2, false), (2, true)])
+  @Test(arguments: types, [(1, false), (1, true), (2, false), (2, true)])
   func isRecorded(_ dtype: DType, _ way: (ranks: Int, overlaps: Bool)) throws {
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
@@ -62,8 +62,8 @@ struct TiledProductTests {
           rows: 54, inputs: 256, outputs: 256, parts: [1], ranks: way.ranks,
           multiprocessors: kernels.multiprocessors))
       let product = try kernels.tiledProduct(form)
-      let x = OnGPU.random(54, 256, seed: 38, dtype)
-      let weight = OnGPU.random(256, 256, seed: 39, dtype, scale: 0.05)
+      let x = random(54, 256, seed: 38, dtype)
+      let weight = random(256, 256, seed: 39, dtype, scale: 0.05)
       func work() -> Tensor {
         (0..<3).reduce(x.clone()) { x, _ in
           kernels.multiply(product, x, weight, nil, overlaps: way.overlaps).squeeze(0)
@@ -72,7 +72,7 @@ struct TiledProductTests {
       _ = work()
       let (graph, found) = try CUDAGraph.recording(work)
       for seed in 40..<43 {
-        x.copyInPlace(from: OnGPU.random(54, 256, seed: UInt64(seed), dtype))
+        x.copyInPlace(from: random(54, 256, seed: UInt64(seed), dtype))
         try graph.replay()
         #expect(try distance(found, work()) == 0)
       }
@@ -80,13 +80,13 @@ struct TiledProductTests {
   }
 
   /// What weights a kernel asks for ahead changes nothing.
-  @Test(arguments: OnGPU.types) func asksForWeightsAhead(_ dtype: DType) throws {
+  @Test(arguments: types) func asksForWeightsAhead(_ dtype: DType) throws {
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
       let weights = [
-        OnGPU.random(1000, 24, seed: 1, dtype), OnGPU.random(1024, 4104, seed: 2, dtype),
+        random(1000, 24, seed: 1, dtype), random(1024, 4104, seed: 2, dtype),
       ]
-      let qkv = OnGPU.random(2, 25, 3 * 128, seed: 3, dtype)
+      let qkv = random(2, 25, 3 * 128, seed: 3, dtype)
       let plain = kernels.attention(qkv, scale: .constant(0.1))
       let ahead = kernels.attention(
         qkv, scale: .constant(0.1), ahead: kernels.ahead(weights, rows: 50))

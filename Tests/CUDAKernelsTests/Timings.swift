@@ -13,7 +13,7 @@ import TorchTestSupport
 private let depths = (ProcessInfo.processInfo.environment["MVAR_TIMINGS"] ?? "")
   .split(separator: ",").compactMap { Int($0) }
 
-@Suite(.serialized, .enabled(if: OnGPU.isHere && !depths.isEmpty, "needs a GPU and MVAR_TIMINGS"))
+@Suite(.serialized, .enabled(if: hasGPU && !depths.isEmpty, "needs a GPU and MVAR_TIMINGS"))
 struct Timings {
   private static let layers = 12
 
@@ -43,14 +43,14 @@ struct Timings {
     try withInferenceMode {
       try withTorchErrors {
         let kernels = try CUDAKernels.shared(.bfloat16)
-        let table = ModulationTable(rows: OnGPU.random(2, 6 * C, seed: 3, .bfloat16))
+        let table = ModulationTable(rows: random(2, 6 * C, seed: 3, .bfloat16))
         for (N, K) in shapes {
-          let column = OnGPU.random(N, 64, seed: 36, .bfloat16, scale: 0.05).repeated(1, K / 64)
+          let column = random(N, 64, seed: 36, .bfloat16, scale: 0.05).repeated(1, K / 64)
           let weights = (0..<Self.layers).map { _ in column.clone() }
-          let bias = OnGPU.random(N, seed: 37, .bfloat16)
+          let bias = random(N, seed: 37, .bfloat16)
           for M in [50, 72, 128, 200, 338] {
-            let x = OnGPU.random(1, M, K, seed: 35, .bfloat16)
-            let stream = OnGPU.random(1, M, C, seed: 38, .bfloat16)
+            let x = random(1, M, K, seed: 35, .bfloat16)
+            let stream = random(1, M, C, seed: 38, .bfloat16)
             let parts = N == C ? [1, 2, 4] : [1]
             let form = try #require(
               TiledForm(
@@ -93,7 +93,7 @@ struct Timings {
               " \(sizes) \(times)  \(compiled.height)x\(compiled.width), \(form.parts) parts")
             let found = tiles(weights[0]).parts.to(.float32).sum(0)
             let expected = x.linear(weights[0], bias).to(.float32)
-            try OnGPU.expectClose(found, OnGPU.readable(expected), .bfloat16)
+            try expectClose(found, readable(expected), .bfloat16)
           }
         }
       }
@@ -109,17 +109,17 @@ struct Timings {
         defer { kernels.choices = KernelChoices() }
         let (D, P) = (64 * heads, 128 * heads + 128 + heads)
         let weights = MambaScanWeights(
-          convWeight: OnGPU.random(D + 128, 4, seed: 1, .float32),
-          convBias: OnGPU.random(D + 128, seed: 2, .float32),
-          dtBias: OnGPU.random(heads, seed: 3, .float32),
-          a: OnGPU.random(heads, seed: 4, .float32) * 0.1 - 1,
-          d: OnGPU.random(heads, seed: 5, .float32))
-        let state = MambaScanState(sequences: R, inner: D, dtype: .bfloat16, device: OnGPU.device)
+          convWeight: random(D + 128, 4, seed: 1, .float32),
+          convBias: random(D + 128, seed: 2, .float32),
+          dtBias: random(heads, seed: 3, .float32),
+          a: random(heads, seed: 4, .float32) * 0.1 - 1,
+          d: random(heads, seed: 5, .float32))
+        let state = MambaScanState(sequences: R, inner: D, dtype: .bfloat16, device: gpu)
         print(
           "d\(depth), \(R) sequences, us: tokens, scan, scan at once, attention, attention at once")
         for n in [1, 16, 36, 64, 100, 169, 256] {
-          let projected = OnGPU.random(1, n, P, seed: 6, .bfloat16).repeated(R, 1, 1)
-          let qkv = OnGPU.random(1, n, 3 * 64 * depth, seed: 7, .bfloat16).repeated(R, 1, 1)
+          let projected = random(1, n, P, seed: 6, .bfloat16).repeated(R, 1, 1)
+          let qkv = random(1, n, 3 * 64 * depth, seed: 7, .bfloat16).repeated(R, 1, 1)
           let times = try [KernelChoices.plain, KernelChoices(scannedAtOnce: 1000)].map { choices in
             kernels.choices = choices
             return (
@@ -152,7 +152,7 @@ struct Timings {
     try withInferenceMode {
       try withTorchErrors {
         let configuration = TransformerConfiguration(kind: .mvar, depth: depth)
-        let p = Parameters(RandomSource(seed: 50), dtype: .bfloat16, device: OnGPU.device)
+        let p = Parameters(RandomSource(seed: 50), dtype: .bfloat16, device: gpu)
         let fused = try #require(
           FusedTransformer.make(try Transformer(p, configuration: configuration)))
         defer { fused.kernels.choices = KernelChoices() }
@@ -178,11 +178,11 @@ struct Timings {
   private func times(
     _ fused: FusedTransformer, _ schedule: ScaleSchedule, batch: Int
   ) throws -> [Double] {
-    let condition = fused.condition(.zeros([batch + 1], dtype: .int64, device: OnGPU.device))
+    let condition = fused.condition(.zeros([batch + 1], dtype: .int64, device: gpu))
     let state = fused.state(batch: batch)
     return try schedule.ranges.enumerated().map { k, range in
       let input =
-        k == 0 ? nil : OnGPU.random(batch, range.count, 32, seed: UInt64(60 + k), .bfloat16)
+        k == 0 ? nil : random(batch, range.count, 32, seed: UInt64(60 + k), .bfloat16)
       return try microseconds {
         _ = fused.step(input, scale: k, condition: condition, state: state)
       }

@@ -10,13 +10,6 @@ import TorchTestSupport
 // Each kernel of training against the readable path and its recorded gradient, both in float32 on the CPU, on numbers
 // that 16 bits hold exactly. They run where a GPU is.
 
-private let hasGPU: Bool = {
-  try? LibTorch.load(cuda: true)
-  return LibTorch.hasNVIDIADriver && CUDA.isAvailable
-}()
-private let gpu = Device.cuda(0)
-private let types: [DType] = [.bfloat16, .float16]
-
 /// The same numbers on the GPU in a type, and as a leaf in float32 on the CPU.
 private struct Pair {
   let half: Tensor
@@ -34,8 +27,6 @@ private struct Pair {
     leaf.setRequiresGradient()
   }
 }
-
-private func readable(_ x: Tensor) -> Tensor { x.to(.float32, device: .cpu) }
 
 /// Within some roundings of the largest number: results are rounded once, and sums are of numbers rounded once or twice.
 private func expectClose(

@@ -1,3 +1,4 @@
+import TorchTestSupport
 import Foundation
 import Testing
 

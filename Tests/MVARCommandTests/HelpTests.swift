@@ -1,3 +1,4 @@
+import TorchTestSupport
 import Testing
 
 extension CommandTests {

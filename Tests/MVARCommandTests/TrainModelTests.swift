@@ -107,26 +107,10 @@ extension CommandTests {
     }
 
     /// The arguments of one of two processes, behind its environment.
-    private func shared(_ rank: Int, port: Int, _ arguments: [String]) -> [String] {
+    private func shared(_ rank: Int, port: UInt16, _ arguments: [String]) -> [String] {
       [
         "RANK=\(rank)", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=\(port)", Mvar.path,
       ] + arguments
-    }
-
-    /// A port that nobody listens at.
-    private func freePort() -> Int {
-      let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-      defer { close(descriptor) }
-      var address = sockaddr_in()
-      address.sin_family = sa_family_t(AF_INET)
-      var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-      withUnsafeMutablePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          _ = bind(descriptor, $0, size)
-          getsockname(descriptor, $0, &size)
-        }
-      }
-      return Int(UInt16(bigEndian: address.sin_port))
     }
 
     @Test func twoProcessesAreAsOneWithTwoMicroBatches() throws {

@@ -17,10 +17,7 @@ import TorchTestSupport
   }
 
   private func options(_ name: String, resumes: Bool = false) -> ModelTrainingOptions {
-    var options = ModelTrainingOptions(out: folder.file(name), tokenizer: Golden.tokenizerFile)
-    options.compute = ComputeOptions(precision: .float32, place: .cpu, threads: 1)
-    (options.saveEvery, options.logEvery, options.resumes) = (100, 1, resumes)
-    return options
+    .tiny(folder.file(name), saveEvery: 100, resumes: resumes)
   }
 
   /// Trains with some processes, and gives what each of them met.
@@ -226,20 +223,4 @@ extension Result where Failure == any Error {
   fileprivate static func of(_ body: () async throws -> Success) async -> Self {
     do { return .success(try await body()) } catch { return .failure(error) }
   }
-}
-
-/// A port that nobody listens at.
-private func freePort() -> UInt16 {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-  withUnsafeMutablePointer(to: &address) {
-    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      _ = bind(descriptor, $0, size)
-      getsockname(descriptor, $0, &size)
-    }
-  }
-  return UInt16(bigEndian: address.sin_port)
 }

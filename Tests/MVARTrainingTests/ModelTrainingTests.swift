@@ -18,10 +18,7 @@ import TorchTestSupport
   }
 
   private func options(_ name: String, resumes: Bool = false) -> ModelTrainingOptions {
-    var options = ModelTrainingOptions(out: folder.file(name), tokenizer: Golden.tokenizerFile)
-    options.compute = ComputeOptions(precision: .float32, place: .cpu, threads: 1)
-    (options.saveEvery, options.logEvery, options.resumes) = (2, 1, resumes)
-    return options
+    .tiny(folder.file(name), saveEvery: 2, resumes: resumes)
   }
 
   @discardableResult

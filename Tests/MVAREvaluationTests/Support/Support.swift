@@ -5,24 +5,7 @@ import Testing
 import Torch
 import TorchTestSupport
 
-/// A folder that is gone when it goes out of use.
-final class TemporaryFolder: Sendable {
-  let path: String
-
-  init() throws {
-    let url = FileManager.default.temporaryDirectory.appending(path: "mvar-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    path = url.path
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  var contents: [String] {
-    get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
-  }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
-
+extension TemporaryFolder {
   /// Pictures by formula as PNG files, one a number.
   @discardableResult
   func pictures(_ name: String, _ indices: Range<Int>) throws -> String {

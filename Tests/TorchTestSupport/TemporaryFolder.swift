@@ -1,10 +1,10 @@
 import Foundation
 
 /// A folder that is gone when it goes out of use.
-final class TemporaryFolder {
-  let path: String
+public final class TemporaryFolder: Sendable {
+  public let path: String
 
-  init() throws {
+  public init() throws {
     let url = FileManager.default.temporaryDirectory.appending(path: "mvar-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     path = url.path
@@ -13,15 +13,15 @@ final class TemporaryFolder {
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   /// The names of everything in it, hidden files included.
-  var contents: [String] {
+  public var contents: [String] {
     get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
   }
 
-  func file(_ name: String) -> String { "\(path)/\(name)" }
+  public func file(_ name: String) -> String { "\(path)/\(name)" }
 
   /// Writes a file and gives its path.
   @discardableResult
-  func write(_ bytes: Data, to name: String) throws -> String {
+  public func write(_ bytes: Data, to name: String) throws -> String {
     try bytes.write(to: URL(filePath: file(name)))
     return file(name)
   }
