@@ -1,6 +1,6 @@
 #!/bin/sh
 # Overfits a toy model to 64 pictures, in under two minutes of two cores. The small model of the repository draws the pictures,
-# eight of each of eight classes; its tokenizer turns them into tokens, at 64 pixels; and an M-VAR of four narrow blocks
+# eight of each of eight classes; its tokenizer turns them into tokens, at 64 pixels; and an M-VAR of three narrow blocks
 # learns them by heart.
 #
 #   Scripts/train-demo.sh PATH_TO_MVAR [FOLDER]
