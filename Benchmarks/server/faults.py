@@ -126,18 +126,21 @@ def fuzz(options):
     if not tool:
         raise SystemExit("faults: schemathesis is missing; pip install schemathesis")
     with Server(options, "--timeout", 60) as server:
-        operations = 11
-        with tempfile.TemporaryDirectory() as folder:
-            command = [
-                tool, "run", server.url + "/openapi.json", "--checks",
-                "not_a_server_error,response_schema_conformance,content_type_conformance",
-                "--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples",
-                str(max(options.fuzz // operations, 1)), "--workers", "4", "--seed", "1",
-                "--generation-database", "none", "--suppress-health-check", "all",
-            ]
-            result = subprocess.run(
-                command, capture_output=True, text=True, cwd=folder,
-                env={**os.environ, "NO_COLOR": "1"})
+        seed, result = 0, None
+        # Some operations have few requests to make, so that one run makes fewer than it is asked for.
+        while len(server.requests) < options.fuzz and not (result and result.returncode):
+            seed += 1
+            with tempfile.TemporaryDirectory() as folder:
+                command = [
+                    tool, "run", server.url + "/openapi.json", "--checks",
+                    "not_a_server_error,response_schema_conformance,content_type_conformance",
+                    "--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples",
+                    str(min(options.fuzz, 1000)), "--workers", "4", "--seed", str(seed),
+                    "--generation-database", "none", "--suppress-health-check", "all",
+                ]
+                result = subprocess.run(
+                    command, capture_output=True, text=True, cwd=folder,
+                    env={**os.environ, "NO_COLOR": "1"})
         statuses = {}
         for request in list(server.requests):
             statuses[request["status"]] = statuses.get(request["status"], 0) + 1
@@ -148,7 +151,7 @@ def fuzz(options):
         expect(result.returncode == 0, "schemathesis found a fault")
         expect(server.process.poll() is None, "the server still runs")
         expect(server.generate(**{"class": 1})[0] == 200, "and draws")
-        expect(not any(status >= 500 and status != 503 for status in statuses), "no 5xx")
+        expect(not any(status >= 500 for status in statuses), "no 5xx")
 
 
 def main():

@@ -230,6 +230,15 @@ struct GenerationTests {
     }
   }
 
+  @Test func aRequestThatOutlastsItsOwnTimeoutIsTheClientsMatter() async throws {
+    try await withServer(FakeEngine(open: false)) { client in
+      let answer = try await client.generate(#"{"class": 1, "timeout": 0.02}"#)
+      #expect(answer.status == 408)
+      let error = answer.error
+      #expect(error.parameter == "timeout" && error.message.contains("0.02 s"), "\(error.message)")
+    }
+  }
+
   @Test(arguments: [
     "", "{", "[]", "null", "17", #"{"class" 1}"#, "\u{0}", #"{"class": "\ud800"}"#,
   ])

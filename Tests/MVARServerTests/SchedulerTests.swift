@@ -145,14 +145,29 @@ struct SchedulerTests {
         do {
           _ = try await pictures(placed)
           Issue.record("an order outlived its time")
-        } catch OrderFailure.timedOut(let after, _) {
-          #expect(after == .milliseconds(20))
+        } catch OrderFailure.ownTimePassed(let limit) {
+          #expect(limit == .milliseconds(20))
         }
       }
       // Nobody waits for the batch any more, so that it stopped; the next one is drawn.
       try await eventually("the batch stops") { await scheduler.load == (0, 0) }
       await engine.gate.open()
       #expect(try await pictures(of: order(1), scheduler).count == 1)
+    }
+  }
+
+  @Test func anOrderThatOutlastsTheServersLimitIsGivenUp() async throws {
+    let limit = Duration.milliseconds(20)
+    try await withScheduler(FakeEngine(open: false), configuration(timeout: limit)) { scheduler in
+      for asked in [nil, Duration.seconds(60)] {
+        let placed = try await scheduler.submit(order(1, timeout: asked))
+        do {
+          _ = try await pictures(placed)
+          Issue.record("an order outlived the server's limit")
+        } catch OrderFailure.timedOut(let after, _) {
+          #expect(after == limit)
+        }
+      }
     }
   }
 

@@ -51,8 +51,10 @@ public enum OrderFailure: Error, Sendable, Equatable {
   case clientQueueFull(waiting: Int, limit: Int, retryAfter: Duration)
   /// More pictures than fit into an empty queue.
   case orderTooLarge(count: Int, limit: Int)
-  /// It could not be finished in time.
+  /// It could not be finished in the time that the server gives.
   case timedOut(after: Duration, retryAfter: Duration)
+  /// It could not be finished in the time that it gave itself.
+  case ownTimePassed(Duration)
   /// The server is about to stop.
   case shuttingDown
   /// The model is not ready yet.

@@ -93,10 +93,11 @@ extension PictureScheduler {
     lastID += 1
     let id = lastID
     let events = OrderEvents()
-    let limit = min(order.timeout ?? configuration.timeout, configuration.timeout)
+    let own = order.timeout.flatMap { $0 < configuration.timeout ? $0 : nil }
+    let limit = own ?? configuration.timeout
     let timer = Task { [weak self] in
       guard (try? await Task.sleep(for: limit)) != nil else { return }
-      await self?.expire(id, after: limit)
+      await self?.expire(id, after: limit, isOwn: own != nil)
     }
     let ahead = queue.count + running.count
     events.add(.queued(ahead: ahead, estimate: estimate(ahead + order.tasks.count)))
@@ -160,9 +161,12 @@ extension PictureScheduler {
     forget(placed.id)
   }
 
-  private func expire(_ id: OrderID, after limit: Duration) {
+  private func expire(_ id: OrderID, after limit: Duration, isOwn: Bool) {
     guard let open = close(id, .timedOut) else { return }
-    open.events.finish(throwing: OrderFailure.timedOut(after: limit, retryAfter: retryAfter(0)))
+    let failure =
+      isOwn
+      ? OrderFailure.ownTimePassed(limit) : .timedOut(after: limit, retryAfter: retryAfter(0))
+    open.events.finish(throwing: failure)
     forget(id)
   }
 

@@ -124,6 +124,11 @@ extension APIError {
       unavailable(
         "the pictures were not finished in \(Int(limit.inSeconds.rounded())) s; try again later, "
           + "or ask for fewer", code: "timeout", retryAfter: retryAfter)
+    case .ownTimePassed(let limit):
+      APIError(
+        status: .requestTimeout, kind: .invalidRequest,
+        message: "the pictures were not finished in the \(limit.inSeconds) s that the request "
+          + "gives them; raise timeout, or ask for fewer", parameter: "timeout", code: "timeout")
     case .shuttingDown:
       unavailable(
         "the server is stopping; try again later", code: "shutting_down",
