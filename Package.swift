@@ -60,7 +60,7 @@ let package = Package(
     .target(
       name: "CUDAKernels", dependencies: ["Torch"],
       resources: [
-        .embedInCode("linear_tiles.cu"), .embedInCode("mamba_scan_at_once.cu"),
+        .embedInCode("mamba_scan_short.cu"), .embedInCode("mamba_scan_at_once.cu"),
         .embedInCode("attention_at_once.cu"), .embedInCode("embed_tokens.cu"),
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("token_draw.cu"),

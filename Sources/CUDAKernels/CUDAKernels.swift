@@ -18,7 +18,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
-  let scansAtOnce: [ScanAtOnce: CUDAKernel]
+  let scansOfFew: [ScanOfFew: CUDAKernel]
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
@@ -26,16 +26,13 @@ public final class CUDAKernels: @unchecked Sendable {
   let normSiLUGradientSums: CUDAKernel
   let normSiLUGradientTotals: CUDAKernel
   let normSiLUGradient: CUDAKernel
-  let fewRows: [FewRowsForm: CUDAKernel]
+  let fewRows: [String: CUDAKernel]
   let program: CUDAProgram
   /// What a block may have, in bytes.
   let largestSharedMemory: Int
   let computeCapability: Int
   let geluTo8: CUDAKernel
-  let tiled = Mutex<[TiledForm.Compiled: Result<CUDAKernel, any Error>]>([:])
   let multiprocessors: Int
-  /// Set before the kernels are used, if at all.
-  var choices = KernelChoices.plain
   private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
 
   private static let programs = Mutex<[DType: CUDAKernels]>([:])
@@ -79,16 +76,17 @@ public final class CUDAKernels: @unchecked Sendable {
     embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
     mambaShared = try program.kernel("mamba_shared")
-    mambaScan = try program.kernel("mamba_scan")
+    // 64 rows of x, B, C, the state and the gates, and 67 of what is convolved.
+    mambaScan = try program.kernel("mamba_scan", sharedBytes: 5 * 64 * 144 + 67 * 128)
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
-    scansAtOnce = try Dictionary(
-      uniqueKeysWithValues: ScanAtOnce.all.map {
-        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+    scansOfFew = try Dictionary(
+      uniqueKeysWithValues: ScanOfFew.allCases.map {
+        ($0, try program.kernel($0.rawValue, sharedBytes: $0.sharedBytes))
       })
     fewRows = try Dictionary(
-      uniqueKeysWithValues: FewRowsForm.all.map {
-        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
+      uniqueKeysWithValues: FewRowsForm.names.map {
+        ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes))
       })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")
@@ -106,7 +104,8 @@ public final class CUDAKernels: @unchecked Sendable {
     [
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
-      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_at_once_cu,
+      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_short_cu,
+      PackageResources.mamba_scan_at_once_cu,
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
@@ -128,55 +127,6 @@ public final class CUDAKernels: @unchecked Sendable {
       kernels[key] = kernel
       return kernel
     }
-  }
-}
-
-/// Weights that later kernels read: asked for by a kernel that leaves memory idle, so that they are in the cache by then.
-public struct WeightsAhead {
-  fileprivate let tensors: [Tensor]
-
-  public static var none: WeightsAhead { WeightsAhead(tensors: []) }
-
-  /// The address and the bytes of as many weights as the kernel takes.
-  func arguments(_ count: Int) -> [CUDAKernel.Argument] {
-    precondition(tensors.count <= count)
-    return (0..<count).flatMap { index -> [CUDAKernel.Argument] in
-      let weight = index < tensors.count ? tensors[index] : nil
-      let bytes = weight.map { $0.count * $0.dtype.byteCount } ?? 0
-      return [.optional(weight), .long(bytes)]
-    }
-  }
-}
-
-extension CUDAKernels {
-  /// - Parameters:
-  ///   - weights: in the order in which they are read.
-  ///   - rows: of the products that read them.
-  public func ahead(_ weights: [Tensor], rows: Int) -> WeightsAhead {
-    WeightsAhead(tensors: choices.rowsAhead.contains(rows) ? weights : [])
-  }
-}
-
-/// Which kernel does what, as measured on an H100. Others than these are for comparing.
-struct KernelChoices {
-  /// Products of so many rows are done by `linear_tiles`. Fewer rows have a kernel of their own, and of more rows the
-  /// products themselves take longest, which libtorch does better.
-  var tiledRows = FewRowsForm.largestRows + 1..<225
-  /// Blocks that share K of such a product. Only from Hopper on can blocks read each other's memory.
-  var tiledRanks = 2
-  /// For so many rows weights are asked for ahead of their product. The kernel for fewer rows does so by itself, and more
-  /// rows keep memory busy.
-  var rowsAhead = FewRowsForm.largestRows + 1..<1025
-  /// For so many blocks to a multiprocessor, heads of sequences, a scale is scanned at once.
-  var scannedAtOnce = 1
-  /// Whether all keys of a scale lie in shared memory at once, where they fit.
-  var attendsAtOnce = true
-
-  /// None of them: what runs. All of them together took 16.0 ms for a picture of d16 and 30.5 of d24 where none took 15.1
-  /// and 26.5 (one H100, batch 1), which by the times of the scales is the tiles' doing; the others wait to be measured
-  /// one by one (`MVAR_TIMINGS=16 swift test --filter Timings`).
-  static var plain: KernelChoices {
-    KernelChoices(tiledRows: 0..<0, rowsAhead: 0..<0, scannedAtOnce: 0, attendsAtOnce: false)
   }
 }
 

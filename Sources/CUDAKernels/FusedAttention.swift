@@ -51,27 +51,24 @@ struct AttentionAtOnce: Hashable {
 
 extension CUDAKernels {
   /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
-  ///
-  /// - Parameter ahead: at most two weights.
   public func attention(
-    _ qkv: Tensor, scale: AttentionScale, ahead: WeightsAhead = .none
+    _ qkv: Tensor, scale: AttentionScale
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
     // Smaller blocks where larger ones would leave multiprocessors free.
     let warps = R * (C / 64) * ((n + 127) / 128) < multiprocessors ? 4 : 8
-    if choices.attendsAtOnce, let form = AttentionAtOnce(tokens: n, warps: warps) {
-      return attention(form, qkv, scale, ahead)
+    if let form = AttentionAtOnce(tokens: n, warps: warps) {
+      return attention(form, qkv, scale)
     }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
-      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale, ahead)
+      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
   }
 
   /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
   public func attention(
-    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int,
-    ahead: WeightsAhead = .none
+    _ qkv: Tensor, scale: AttentionScale, cache: KeyValueCache, from start: Int
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
@@ -86,12 +83,11 @@ extension CUDAKernels {
       ])
     return attention(
       qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale,
-      ahead)
+      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
   }
 
   private func attention(
-    _ form: AttentionAtOnce, _ qkv: Tensor, _ scale: AttentionScale, _ ahead: WeightsAhead
+    _ form: AttentionAtOnce, _ qkv: Tensor, _ scale: AttentionScale
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
@@ -103,14 +99,14 @@ extension CUDAKernels {
       [
         .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(scales == nil ? 0 : 1),
-      ] + ahead.arguments(2))
+      ])
     return out
   }
 
   private func attention(
     _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
     _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
-    _ scale: AttentionScale, _ ahead: WeightsAhead
+    _ scale: AttentionScale
   ) -> Tensor {
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     let (scales, constant) = scale.parts
@@ -126,7 +122,7 @@ extension CUDAKernels {
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
         .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1), .int(heads),
         .int(together),
-      ] + ahead.arguments(2))
+      ])
     return out
   }
 }

@@ -27,25 +27,33 @@ public final class MambaScanState {
   }
 }
 
-/// The form of the scan that takes a whole scale at once, for as few sequences as leave multiprocessors free.
-struct ScanAtOnce: Hashable {
-  /// Each has 16 tokens.
-  let warps: Int
-
-  static var all: [ScanAtOnce] { [4, 8, 16].map(ScanAtOnce.init(warps:)) }
-
-  private init(warps: Int) { self.warps = warps }
+/// The form of the scan for as few sequences as leave multiprocessors free: many warps share a whole scale of each.
+enum ScanOfFew: String, CaseIterable {
+  case upTo64 = "mamba_scan_short"
+  case upTo128 = "mamba_scan_at_once_8"
+  case upTo256 = "mamba_scan_at_once_16"
 
   /// Nil for more tokens than one block can have.
   init?(tokens: Int) {
-    guard let form = Self.all.first(where: { tokens <= 16 * $0.warps }) else { return nil }
-    self = form
+    switch tokens {
+    case ...64: self = .upTo64
+    case ...128: self = .upTo128
+    case ...256: self = .upTo256
+    default: return nil
+    }
   }
 
-  var name: String { "mamba_scan_at_once_\(warps)" }
-  var threads: Int { 32 * warps }
-  /// Rows of x, B, C and the state, and four floats a token.
-  var sharedBytes: Int { (3 * 16 * warps + 64) * 144 + 16 * 16 * warps + 64 }
+  var threads: Int { self == .upTo128 ? 256 : 512 }
+
+  /// What is asked for at launch: rows of x, B, C and the state, and four floats a token.
+  var sharedBytes: Int {
+    func bytes(tokens: Int) -> Int { (3 * tokens + 64) * 144 + 16 * tokens + 64 }
+    return switch self {
+    case .upTo64: 0
+    case .upTo128: bytes(tokens: 128)
+    case .upTo256: bytes(tokens: 256)
+    }
+  }
 }
 
 extension CUDAKernels {
@@ -54,12 +62,11 @@ extension CUDAKernels {
   /// - Parameters:
   ///   - projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
   ///   - scale: the scale's number; at 0 the state holds nothing yet.
-  ///   - ahead: at most two weights.
   /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, H, n]`, the sums of
   ///   squares over each head.
   public func mambaScan(
     _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, scale: Int,
-    keepsState: Bool, ahead: WeightsAhead = .none
+    keepsState: Bool
   ) -> (y: Tensor, squares: Tensor) {
     let (R, n, _) = projected.shape3
     let heads = state.ssm.length(1)
@@ -67,15 +74,16 @@ extension CUDAKernels {
     let squares = Tensor.empty([R, heads, n], device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
-    if R * heads <= choices.scannedAtOnce * multiprocessors, let form = ScanAtOnce(tokens: n) {
-      scansAtOnce[form]!(
+    // Few sequences leave multiprocessors free, and more warps share each of them.
+    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n) {
+      scansOfFew[form]!(
         grid: (heads, R, 1), threads: form.threads, overlaps: true,
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
           .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
           .tensor(weights.d), before, after, .tensor(state.ssm), .int(n),
           .int(scale > 0 ? 1 : 0), .int(keepsState ? 1 : 0),
-        ] + ahead.arguments(2))
+        ])
       return (y, squares)
     }
     let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
@@ -84,7 +92,7 @@ extension CUDAKernels {
       [
         .tensor(projected), .tensor(shared), .tensor(weights.convWeight),
         .tensor(weights.convBias), before, after, .int(n), .int(heads),
-      ] + ahead.arguments(2))
+      ])
     mambaScan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [

@@ -1,37 +1,74 @@
 import Torch
 
-/// Which form of the kernel for few rows serves a product: tiles of 8 rows of x.
+/// How a product of few rows is cut into blocks: `linear_few_rows.cu`.
 struct FewRowsForm: Hashable {
-  static let largestRows = 32
-  /// What one step of K is, and the rows of the weight that a block has.
-  static let (depth, width) = (128, 32)
+  static let largestRows = 64
+  /// Up to so many rows a product is bound by reading its weight, whatever its size.
+  private static let alwaysFew = 32
+  /// So that a block of the next product fits beside it.
+  static let mostSharedBytes = 110_000
+  /// The rows of the weight that a block has, in eights.
+  private static let widths = 2...5
+
+  /// Tiles of 16 rows of x.
   let tiles: Int
+  let columns: Int
+  /// Sums that are left to the next kernel.
+  let parts: Int
+  let sharedBytes: Int
 
   /// Nil where libtorch's product is to be used.
-  init?(rows: Int, inputs: Int, outputs: Int) {
-    guard (1...Self.largestRows).contains(rows), inputs % Self.depth == 0, outputs % 2 == 0 else {
-      return nil
+  ///
+  /// - Parameter parts: how many sums may be left to the next kernel.
+  init?(rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int) {
+    guard (1...Self.largestRows).contains(rows), outputs % 2 == 0 else { return nil }
+    let tiles = (rows + 15) / 16
+    var best: (form: FewRowsForm, cost: Int)?
+    for columns in Self.widths {
+      for count in parts where inputs % (32 * count) == 0 && inputs / count >= 128 {
+        let (width, share) = (8 * columns, inputs / count)
+        let blocks = (outputs + width - 1) / width * count
+        // Later a block's multiprocessors would have their weights too late, and libtorch's product is as fast.
+        if rows > Self.alwaysFew && blocks > multiprocessors { continue }
+        let form = FewRowsForm(tiles: tiles, columns: columns, parts: count, share: share)
+        guard form.sharedBytes <= Self.mostSharedBytes else { continue }
+        // Bytes that pass through the busiest multiprocessor, where starting a block counts as some too.
+        let loaded = (blocks + multiprocessors - 1) / multiprocessors * (2 * width * share + 6000)
+        let cost = loaded + 4 * count * rows * outputs / multiprocessors
+        if cost < best?.cost ?? .max { best = (form, cost) }
+      }
     }
-    tiles = (rows + 7) / 8
+    guard let best else { return nil }
+    self = best.form
   }
 
-  private init(tiles: Int) { self.tiles = tiles }
+  private init(tiles: Int, columns: Int, parts: Int, share: Int) {
+    (self.tiles, self.columns, self.parts) = (tiles, columns, parts)
+    // The weight with 32 numbers between rows; then the sums of all slices in its place.
+    let weight = 8 * columns * (share + 32) * 2
+    sharedBytes = max(weight, 16 * tiles * Self.slices(tiles) * (8 * columns + 4) * 4)
+  }
 
-  static var all: [FewRowsForm] { (1...4).map(FewRowsForm.init(tiles:)) }
+  /// Warps that share K for the same rows.
+  private static func slices(_ tiles: Int) -> Int { tiles == 1 ? 8 : 4 }
 
-  var name: String { "linear_few_rows_\(tiles)" }
+  var threads: Int { 32 * tiles * Self.slices(tiles) }
 
-  /// Steps of K that are under way or in use.
-  private var stages: Int { [10, 9, 7, 6][tiles - 1] }
+  var name: String { Self.name(tiles, columns) }
 
-  var sharedBytes: Int { stages * (Self.width + 8 * tiles) * (Self.depth + 8) * 2 }
+  private static func name(_ tiles: Int, _ columns: Int) -> String {
+    "linear_few_rows_\(tiles)_\(columns)"
+  }
+
+  static var names: [String] {
+    (1...largestRows / 16).flatMap { tiles in widths.map { name(tiles, $0) } }
+  }
 }
 
 extension CUDAKernels {
   /// x · weightᵀ + bias, and GELU (tanh form) of it if asked for.
   ///
-  /// For up to 32 rows a kernel that reads the weight as fast as memory gives it, for up to a few hundred one that cuts the
-  /// product into tiles, and libtorch's product for more.
+  /// For few rows a kernel that reads the weight as fast as memory gives it, else libtorch's product.
   ///
   /// - Parameters:
   ///   - x: `[…, K]`, contiguous.
@@ -39,18 +76,15 @@ extension CUDAKernels {
   ///   - bias: `[N]`.
   /// - Returns: `[…, N]`.
   public func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false) -> Tensor {
-    let (N, K) = weight.shape2
+    let N = weight.length(0)
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
-    guard let form = FewRowsForm(rows: rows, inputs: K, outputs: N) else {
-      if let product = tiledProduct(rows: rows, weight, parts: [1]) {
-        return multiply(product, x, weight, bias, gelu: gelu).squeeze(0)
-      }
+    guard let form = fewRowsForm(rows: rows, weight, parts: [1]) else {
       if gelu, let bias { return x.linearGELU(weight, bias) }
       return x.linear(weight, bias)
     }
     let y = Tensor.empty(shape.dropLast() + [N], dtype: dtype, device: x.device)
-    multiply(form, x, weight, bias, into: y, rows: rows, parts: 1, gelu: gelu)
+    multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
     return y
   }
 
@@ -62,15 +96,12 @@ extension CUDAKernels {
     let (N, K) = weight.shape2
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
-    let parts = Self.parts(rows: rows, inputs: K, outputs: N)
-    if let form = FewRowsForm(rows: rows, inputs: K, outputs: N) {
-      let y = Tensor.empty([parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
-      multiply(form, x, weight, bias, into: y, rows: rows, parts: parts, gelu: false)
+    if let form = fewRowsForm(rows: rows, weight, parts: [1, 2, 4, 8]) {
+      let y = Tensor.empty([form.parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
+      multiply(form, x, weight, bias, into: y, rows: rows, gelu: false)
       return PartialSums(parts: y, bias: nil)
     }
-    if let product = tiledProduct(rows: rows, weight, parts: [1, 2, 4]) {
-      return PartialSums(parts: multiply(product, x, weight, bias), bias: nil)
-    }
+    let parts = Self.parts(rows: rows, inputs: K, outputs: N)
     guard parts > 1 else {
       return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil)
     }
@@ -80,29 +111,34 @@ extension CUDAKernels {
       parts: left.matmul(right).reshape([parts] + shape.dropLast() + [N]), bias: bias)
   }
 
-  /// So many that every multiprocessor has something to do.
+  /// So many that every multiprocessor has something to do in libtorch's product, whose blocks have 128 rows and columns.
   static func parts(rows: Int, inputs: Int, outputs: Int) -> Int {
-    let isFew = FewRowsForm(rows: rows, inputs: inputs, outputs: outputs) != nil
-    // What a block of either kernel has: rows of x, columns.
-    let (height, width) = isFew ? (rows, FewRowsForm.width) : (128, 128)
-    let blocks = ((rows + height - 1) / height) * ((outputs + width - 1) / width)
+    let blocks = ((rows + 127) / 128) * ((outputs + 127) / 128)
     return [8, 4, 2].first {
-      inputs % (FewRowsForm.depth * $0) == 0 && inputs / $0 >= (isFew ? 256 : 512)
-        && blocks * $0 <= 192
+      inputs % (128 * $0) == 0 && inputs / $0 >= 512 && blocks * $0 <= 192
     } ?? 1
+  }
+
+  private func fewRowsForm(rows: Int, _ weight: Tensor, parts: [Int]) -> FewRowsForm? {
+    let (N, K) = weight.shape2
+    return FewRowsForm(
+      rows: rows, inputs: K, outputs: N, parts: parts, multiprocessors: multiprocessors)
   }
 
   private func multiply(
     _ form: FewRowsForm, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, into y: Tensor, rows: Int,
-    parts: Int, gelu: Bool
+    gelu: Bool
   ) {
     let (N, K) = weight.shape2
-    fewRows[form]!(
-      grid: ((N + FewRowsForm.width - 1) / FewRowsForm.width, parts, 1), threads: 256,
-      overlaps: true,
+    // Measured on an H100: weights of narrow models are in time even so, and those of the product after the next one
+    // would come between.
+    let yieldsLate = min(N, K) <= 1024 && rows <= 32
+    fewRows[form.name]!(
+      grid: ((N + 8 * form.columns - 1) / (8 * form.columns), form.parts, 1),
+      threads: form.threads, sharedBytes: form.sharedBytes, overlaps: true,
       [
         .tensor(x), .tensor(weight), .optional(bias), .tensor(y), .int(rows), .int(N), .int(K),
-        .int(gelu ? 1 : 0),
+        .int(gelu ? 1 : 0), .int(yieldsLate ? 1 : 0),
       ])
   }
 }

@@ -43,14 +43,13 @@ extension CUDAKernels {
   ///
   /// - Parameters:
   ///   - x: the residual stream `[R, n, C]`.
-  ///   - ahead: at most one weight.
   /// - Returns: the next sublayer's input `[R, n, C]`.
   public func modulatedNorm(
     _ x: Tensor, adding output: SublayerOutput?, table: ModulationTable,
-    columns: (scale: Int, shift: Int), ahead: WeightsAhead = .none
+    columns: (scale: Int, shift: Int)
   ) -> Tensor {
     let out = Tensor.empty(x.shape, dtype: dtype, device: x.device)
-    modulatedNorm(x, output, table, columns, into: out, scales: nil, ahead)
+    modulatedNorm(x, output, table, columns, into: out, scales: nil)
     return out
   }
 
@@ -63,14 +62,13 @@ extension CUDAKernels {
     let rows = RowsOf8Bits(
       values: .empty(x.shape, dtype: .uint8, device: x.device),
       scales: .empty([R * n, 1], device: x.device))
-    modulatedNorm(x, output, table, columns, into: rows.values, scales: rows.scales, .none)
+    modulatedNorm(x, output, table, columns, into: rows.values, scales: rows.scales)
     return rows
   }
 
   private func modulatedNorm(
     _ x: Tensor, _ output: SublayerOutput?, _ table: ModulationTable,
-    _ columns: (scale: Int, shift: Int), into out: Tensor, scales: Tensor?,
-    _ ahead: WeightsAhead
+    _ columns: (scale: Int, shift: Int), into out: Tensor, scales: Tensor?
   ) {
     let (R, n, C) = x.shape3
     let gains = output?.table.rows ?? table.rows
@@ -84,6 +82,6 @@ extension CUDAKernels {
         .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(1) ?? 0),
         .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
         .optional(scales),
-      ] + ahead.arguments(1))
+      ])
   }
 }

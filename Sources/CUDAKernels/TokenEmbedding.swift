@@ -19,8 +19,9 @@ extension CUDAKernels {
     let C = weight.length(0)
     precondition(embedsTokens(channels: channels, width: C))
     let x = Tensor.empty([2 * B, n, C], dtype: dtype, device: input.device)
+    // It begins a scale, and overlaps with nothing before it: later kernels read states before they wait for anything.
     embedTokens(
-      grid: ((C + 255) / 256, (B * n + 15) / 16, 1), threads: 256, overlaps: true,
+      grid: ((C + 255) / 256, (B * n + 15) / 16, 1), threads: 256,
       [
         .tensor(input), .tensor(weight), .tensor(bias), .tensor(positions), .tensor(x),
         .int(B * n), .int(n), .int(C),

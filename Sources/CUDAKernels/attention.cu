@@ -157,14 +157,11 @@ __device__ __forceinline__ void attention(const half_t *q, const half_t *k, cons
   extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void attention_##WARPS(                                 \
       const half_t *q, const half_t *k, const half_t *v, half_t *out, const float *scales, float scale, int n, int m, \
       int query_stride, int key_stride, long long query_batch, long long key_batch, int unit_queries, int unit_keys,  \
-      int heads, int together, const void *ahead, long long ahead_bytes, const void *ahead2,                          \
-      long long ahead2_bytes) {                                                                                       \
-    fetch_ahead(ahead, ahead_bytes);                                                                                  \
-    fetch_ahead(ahead2, ahead2_bytes);                                                                                \
+      int heads, int together) {                                                                                       \
     attention<WARPS>(q, k, v, out, scales, scale, n, m, query_stride, key_stride, query_batch, key_batch,             \
                      unit_queries, unit_keys, heads, together);                                                       \
   }
-ATTENTION(4, 4)
+ATTENTION(4, 3)
 ATTENTION(8, 2)
 
 /// Copies k and v of qkv [R, n, 3·H·64] to the cache [R, capacity, 2·H·64] from row `offset` on; k divided by its length

@@ -134,10 +134,7 @@ __device__ __forceinline__ void attention_at_once(const half_t *qkv, half_t *out
 
 #define ATTENTION_AT_ONCE(WARPS, ALL, BLOCKS)                                                                     \
   extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void attention_at_once_##WARPS##_##ALL(             \
-      const half_t *qkv, half_t *out, const float *scales, float scale, int n, int unit, const void *ahead,       \
-      long long ahead_bytes, const void *ahead2, long long ahead2_bytes) {                                        \
-    fetch_ahead(ahead, ahead_bytes);                                                                              \
-    fetch_ahead(ahead2, ahead2_bytes);                                                                            \
+      const half_t *qkv, half_t *out, const float *scales, float scale, int n, int unit) {                                        \
     attention_at_once<WARPS, ALL>(qkv, out, scales, scale, n, unit);                                              \
   }
 ATTENTION_AT_ONCE(4, 64, 4)

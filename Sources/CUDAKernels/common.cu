@@ -125,21 +125,6 @@ __device__ __forceinline__ void let_successor_start() {
 #endif
 }
 
-/// Asks for what later kernels read, so that it is in the cache by then; each block asks for its share.
-__device__ __forceinline__ void fetch_ahead(const void *start, long long bytes) {
-#if __CUDA_ARCH__ >= 900
-  constexpr int PIECE = 4096;
-  if (threadIdx.x >= 32) return;
-  const long long blocks = static_cast<long long>(gridDim.x) * gridDim.y * gridDim.z;
-  const long long block = (static_cast<long long>(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-  for (long long from = (threadIdx.x * blocks + block) * PIECE; from < bytes; from += 32 * blocks * PIECE) {
-    const uint32 count = static_cast<uint32>(bytes - from < PIECE ? bytes - from : PIECE) / 16 * 16;
-    const auto address = __cvta_generic_to_global(static_cast<const char *>(start) + from);
-    if (count > 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(count) : "memory");
-  }
-#endif
-}
-
 // Products of tiles. In a warp, `g` = lane / 4 names a row of A and D and a column of B, `t` = lane % 4 a pair.
 // A is 16 × 16: a[0] = (g, 2t), a[1] = (g + 8, 2t), a[2] = (g, 2t + 8), a[3] = (g + 8, 2t + 8), each with its right
 // neighbour. B is 16 × 8: b[0] = (2t, g), b[1] = (2t + 8, g), each with its lower neighbour.

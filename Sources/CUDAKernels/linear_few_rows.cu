@@ -1,87 +1,158 @@
-// Linear layers of few tokens, where time is what reading the weights takes. A block has 32 rows of the weight and a part
-// of K, which passes through shared memory in steps of 128; 2 groups of warps have 16 rows each, and 4 warps of a group a
-// quarter of every step. While the kernel in front still runs, as many weights are asked for as two blocks can hold.
+// Linear layers of few tokens, where time is what reading the weights takes. A block has some rows of the weight and a part
+// of K, all of which is on its way to shared memory while the kernels in front still run. Its warps share the tokens, 16
+// each, and K.
+
+/// What arrives in shared memory by bulk copies: one barrier that counts bytes. Older GPUs copy 16 bytes at a time.
+struct Arrivals {
+#if __CUDA_ARCH__ >= 900
+  uint64 barrier;
+
+  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
+
+  /// For one thread; the others may use the barrier after the block's next one.
+  __device__ __forceinline__ void begin() {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(address()) : "memory");
+  }
+
+  __device__ __forceinline__ void wait() {
+    uint32 done = 0;
+    while (!done) {
+      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], 0; selp.u32 %0, 1, 0, p;}"
+                   : "=r"(done)
+                   : "r"(address())
+                   : "memory");
+    }
+  }
+
+  /// Asks for `rows` rows of `width` numbers, `stride` apart in shared memory; all threads call it.
+  __device__ __forceinline__ void fetch(half_t *target, int stride, const half_t *source, long long source_stride, int rows,
+                                        int width) {
+    if (threadIdx.x >= 32) return;
+    if (threadIdx.x == 0) {
+      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(rows * width * 2) : "memory");
+    }
+    __syncwarp();
+    for (int row = threadIdx.x; row < rows; row += 32) {
+      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                       static_cast<uint32>(__cvta_generic_to_shared(target + row * stride))),
+                   "l"(__cvta_generic_to_global(source + row * source_stride)), "r"(width * 2), "r"(address())
+                   : "memory");
+    }
+  }
+#else
+  __device__ __forceinline__ void begin() {}
+
+  __device__ __forceinline__ void wait() {
+    wait_for_copies();
+    __syncthreads();
+  }
+
+  __device__ __forceinline__ void fetch(half_t *target, int stride, const half_t *source, long long source_stride, int rows,
+                                        int width) {
+    for (int i = threadIdx.x; i < rows * width / 8; i += blockDim.x) {
+      const int row = i / (width / 8), column = i % (width / 8) * 8;
+      copy16_async(target + row * stride + column, source + row * source_stride + column, true);
+    }
+  }
+#endif
+};
 
 /// y [parts, M, N], whose parts sum up to x [M, K] · weightᵀ + bias for weight [N, K]; the first part has the bias.
-/// M ≤ 8·TILES, K a multiple of 128·parts, N even. GELU is for a single part. Grid: groups of 32 rows of the weight,
-/// parts; 256 threads. Shared memory: STAGES · (32 + 8·TILES) rows of 136 numbers.
-template <int TILES, int STAGES>
+/// M ≤ 16·TILES, K a multiple of 32·parts, N even. GELU is for a single part. SLICES warps share K for the same tokens, and
+/// hold RING steps of x. Grid: groups of 8·COLUMNS rows of the weight, parts; 32·TILES·SLICES threads.
+/// Shared memory: 8·COLUMNS rows of K / parts + 32 numbers, or 16·TILES·SLICES rows of 8·COLUMNS + 4 floats if that is more.
+/// `yields_late`: the next kernel starts only when the one in front is done. Neither weight nor bias may be written by a
+/// kernel that the one in front of this overlaps with.
+template <int TILES, int SLICES, int COLUMNS, int RING>
 __device__ __forceinline__ void linear_few_rows(const half_t *x, const half_t *weight, const half_t *bias, half_t *y,
-                                                int M, int N, int K, int with_gelu) {
-  constexpr int DEPTH = 128, STRIDE = DEPTH + 8, STAGE = (32 + 8 * TILES) * STRIDE, AHEAD = STAGES - 1;
-  extern __shared__ __align__(16) half_t stages[];
+                                                int M, int N, int K, int with_gelu, int yields_late) {
+  constexpr int WIDTH = 8 * COLUMNS, SUM_WIDTH = WIDTH + 4;
+  extern __shared__ __align__(128) half_t slab[];
+  __shared__ Arrivals arrivals;
+  __shared__ float biases[WIDTH];
+  // Rows lie 64 bytes more than a multiple of 128 apart, so that 8 lanes read 16 bytes each from different banks.
+  const int share = K / gridDim.y, stride = share + 32, first_row = blockIdx.x * WIDTH;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int first_row = blockIdx.x * 32, share = K / gridDim.y, steps = share / DEPTH;
-  const int row = threadIdx.x / 16, column = threadIdx.x % 16 * 8;
-  weight += static_cast<long long>(first_row) * K + blockIdx.y * share + column;
-  x += blockIdx.y * share + column;
-  const auto load_weight = [&](int step) {
-    half_t *target = stages + step % STAGES * STAGE + column;
-    for (int r = row; r < 32; r += 16) {
-      copy16_async(target + r * STRIDE, weight + static_cast<long long>(r) * K + step * DEPTH, step < steps && first_row + r < N);
-    }
-  };
-  const auto load_x = [&](int step) {
-    half_t *target = stages + step % STAGES * STAGE + 32 * STRIDE + column;
-    for (int r = row; r < 8 * TILES; r += 16) copy16_async(target + r * STRIDE, x + r * K + step * DEPTH, step < steps && r < M);
-    commit_copies();
-  };
-  for (int step = 0; step < AHEAD; step++) load_weight(step);
-  let_successor_start();
+  if (threadIdx.x == 0) arrivals.begin();
+  if (threadIdx.x < WIDTH) {
+    const int n = first_row + threadIdx.x;
+    biases[threadIdx.x] = bias && blockIdx.y == 0 && n < N ? to_float(bias[n]) : 0.f;
+  }
+  __syncthreads();
+  arrivals.fetch(slab, stride, weight + static_cast<long long>(first_row) * K + blockIdx.y * share, K, min(WIDTH, N - first_row), share);
+  if (!yields_late) let_successor_start();
   wait_for_predecessor();
-  for (int step = 0; step < AHEAD; step++) load_x(step);
+  if (yields_late) let_successor_start();
 
-  float d[TILES][4] = {};
-  const int own_row = warp % 2 * 16, quarter = warp / 2;
-  for (int step = 0; step < steps; step++) {
-    wait_for_copies_but<AHEAD - 1>();
-    __syncthreads();
-    load_weight(step + AHEAD);
-    load_x(step + AHEAD);
-    const half_t *tile = stages + step % STAGES * STAGE + quarter * 32;
-    uint32 a[2][4];
-    for (int half = 0; half < 2; half++) load_tiles(a[half], tile + (own_row + lane % 16) * STRIDE + half * 16 + lane / 16 * 8);
+  // A step is 32 numbers of K, 8 of them in each of the four lanes of a row: their order is the same for x and the weight.
+  const int tile = warp % TILES, slice = warp / TILES, steps = share / 32;
+  // Rows behind the last one give sums that nobody reads.
+  const half_t *upper = x + static_cast<long long>(min(tile * 16 + g, M - 1)) * K + blockIdx.y * share + 8 * t;
+  const half_t *lower = x + static_cast<long long>(min(tile * 16 + g + 8, M - 1)) * K + blockIdx.y * share + 8 * t;
+  uint4 ring[RING][2];
 #pragma unroll
-    for (int i = 0; i < TILES; i++) {
-      uint32 b[4];
-      load_tiles(b, tile + (32 + i * 8 + lane % 8) * STRIDE + lane / 8 * 8);
-      multiply_tiles(d[i], a[0], b[0], b[1]);
-      multiply_tiles(d[i], a[1], b[2], b[3]);
+  for (int i = 0; i < RING; i++) {
+    const int step = slice + i * SLICES;
+    if (step < steps) ring[i][0] = load16(upper + step * 32), ring[i][1] = load16(lower + step * 32);
+  }
+  float d[COLUMNS][4] = {};
+  arrivals.wait();
+  const half_t *rows = slab + g * stride + 8 * t;
+  for (int start = slice; start < steps; start += RING * SLICES) {
+#pragma unroll
+    for (int i = 0; i < RING; i++) {
+      const int step = start + i * SLICES;
+      if (step >= steps) break;
+      const uint32 a[2][4] = {{ring[i][0].x, ring[i][1].x, ring[i][0].y, ring[i][1].y},
+                              {ring[i][0].z, ring[i][1].z, ring[i][0].w, ring[i][1].w}};
+#pragma unroll
+      for (int j = 0; j < COLUMNS; j++) {
+        const uint4 b = load16(rows + j * 8 * stride + step * 32);
+        multiply_tiles(d[j], a[0], b.x, b.y);
+        multiply_tiles(d[j], a[1], b.z, b.w);
+      }
+      const int later = step + RING * SLICES;
+      if (later < steps) ring[i][0] = load16(upper + later * 32), ring[i][1] = load16(lower + later * 32);
     }
   }
 
-  // d is [rows of the weight, rows of x]; the quarters meet in shared memory.
-  wait_for_copies();
+  // The slices meet in shared memory.
   __syncthreads();
-  constexpr int WIDTH = 33;
-  float *sums = reinterpret_cast<float *>(stages);
-  for (int i = 0; i < TILES; i++) {
-    float *own = sums + (quarter * 8 * TILES + i * 8 + 2 * t) * WIDTH + own_row + g;
-    own[0] = d[i][0], own[WIDTH] = d[i][1];
-    own[8] = d[i][2], own[WIDTH + 8] = d[i][3];
+  float *sums = reinterpret_cast<float *>(slab);
+#pragma unroll
+  for (int j = 0; j < COLUMNS; j++) {
+    float *own = sums + (slice * 16 * TILES + tile * 16 + g) * SUM_WIDTH + j * 8 + 2 * t;
+    *reinterpret_cast<float2 *>(own) = make_float2(d[j][0], d[j][1]);
+    *reinterpret_cast<float2 *>(own + 8 * SUM_WIDTH) = make_float2(d[j][2], d[j][3]);
   }
   __syncthreads();
-  y += static_cast<long long>(blockIdx.y) * M * N;
-  for (int i = threadIdx.x; i < M * 16; i += blockDim.x) {
-    const int m = i / 16, n = i % 16 * 2;
+  y += static_cast<long long>(blockIdx.y) * M * N + first_row;
+  for (int i = threadIdx.x; i < M * (WIDTH / 2); i += blockDim.x) {
+    const int m = i / (WIDTH / 2), n = i % (WIDTH / 2) * 2;
     if (first_row + n >= N) continue;
-    const bool biased = bias && blockIdx.y == 0;
-    float left = biased ? to_float(bias[first_row + n]) : 0.f, right = biased ? to_float(bias[first_row + n + 1]) : 0.f;
-    for (int part = 0; part < 4; part++) {
-      const float *sum = sums + (part * 8 * TILES + m) * WIDTH + n;
-      left += sum[0], right += sum[1];
+    float left = biases[n], right = biases[n + 1];
+#pragma unroll
+    for (int part = 0; part < SLICES; part++) {
+      const float2 sum = *reinterpret_cast<const float2 *>(sums + (part * 16 * TILES + m) * SUM_WIDTH + n);
+      left += sum.x, right += sum.y;
     }
     if (with_gelu) left = gelu(left), right = gelu(right);
-    store4(y + static_cast<long long>(m) * N + first_row + n, pack(left, right));
+    store4(y + static_cast<long long>(m) * N + n, pack(left, right));
   }
 }
 
-#define LINEAR_FEW_ROWS(TILES, STAGES)                                                                               \
-  extern "C" __global__ __launch_bounds__(256) void linear_few_rows_##TILES(                                         \
-      const half_t *x, const half_t *weight, const half_t *bias, half_t *y, int M, int N, int K, int with_gelu) {    \
-    linear_few_rows<TILES, STAGES>(x, weight, bias, y, M, N, K, with_gelu);                                          \
+#define LINEAR_FEW_ROWS(TILES, SLICES, COLUMNS, RING, BLOCKS)                                                         \
+  extern "C" __global__ __launch_bounds__(32 * TILES * SLICES, BLOCKS) void linear_few_rows_##TILES##_##COLUMNS(      \
+      const half_t *x, const half_t *weight, const half_t *bias, half_t *y, int M, int N, int K, int with_gelu,       \
+      int yields_late) {                                                                                              \
+    linear_few_rows<TILES, SLICES, COLUMNS, RING>(x, weight, bias, y, M, N, K, with_gelu, yields_late);               \
   }
-LINEAR_FEW_ROWS(1, 10)
-LINEAR_FEW_ROWS(2, 9)
-LINEAR_FEW_ROWS(3, 7)
-LINEAR_FEW_ROWS(4, 6)
+#define LINEAR_FEW_ROWS_OF_ALL_WIDTHS(TILES, SLICES, RING, BLOCKS) \
+  LINEAR_FEW_ROWS(TILES, SLICES, 2, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(TILES, SLICES, 3, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(TILES, SLICES, 4, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(TILES, SLICES, 5, RING, BLOCKS)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(1, 8, 4, 3)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(2, 4, 8, 2)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(3, 4, 4, 1)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(4, 4, 4, 1)

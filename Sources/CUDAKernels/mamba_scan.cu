@@ -37,10 +37,7 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
 extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *projected, half_t *shared,
                                                                const float *conv_weight, const float *conv_bias,
                                                                const half_t *conv_before, half_t *conv_after, int n,
-                                                               int heads, const void *ahead, long long ahead_bytes,
-                                                               const void *ahead2, long long ahead2_bytes) {
-  fetch_ahead(ahead, ahead_bytes);
-  fetch_ahead(ahead2, ahead2_bytes);
+                                                               int heads) {
   let_successor_start();
   wait_for_predecessor();
   const int inner = heads * 64, channels = inner + 128, stride = 2 * inner + 128 + heads;
@@ -69,11 +66,13 @@ extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *pro
 ///
 /// conv_before, conv_after [R, 3, D + 128] and state [R, H, 64, 64] (in place): what is carried between scales; null
 /// where nothing came before or nothing comes after (`reads_state`, `keeps_state` for the state). Grid: heads, sequences.
+/// Shared memory: 5·64 rows, and 67 of 64 numbers.
 extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
     half_t *conv_after, float *state, int n, int reads_state, int keeps_state) {
-  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW], zs[64 * ROW];
+  extern __shared__ __align__(16) half_t dynamic[];
+  half_t *xs = dynamic, *bs = xs + 64 * ROW, *cs = bs + 64 * ROW, *hs = cs + 64 * ROW, *zs = hs + 64 * ROW, *raw = zs + 64 * ROW;
   // By token, the logarithms from the beginning of its group of 16; and those of whole groups.
   __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4];
   let_successor_start();
@@ -100,14 +99,35 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
 
   // 16 bytes at a time where rows begin at multiples of 16 bytes: an even number of heads gives multiples of 4.
   const bool aligned = stride % 8 == 0;
-  const half_t *gates = projected + own + lane % 8 * 8;
+  const int column = threadIdx.x % 8 * 8;
+  const half_t *gates = projected + own + column;
+  const half_t *steps = projected + stride - heads + head;
+  // What the convolution of a chunk reads: 3 rows in front of it, and its own.
+  const auto load_raw = [&](int start) {
+    for (int row = threadIdx.x / 8; row < 67; row += 16) {
+      const int token = start + row - 3;
+      half_t *target = raw + row * 64 + column;
+      if (token < 0) {
+        copy16_async(target, conv_before + (token + 3) * channels + own + column, conv_before != nullptr);
+      } else {
+        copy16_async(target, xbc + static_cast<long long>(token) * stride + own + column, token < n, aligned);
+      }
+    }
+  };
+  load_raw(0);
+  commit_copies();
+  const auto load_dt = [&](int start) {
+    const int token = start + warp * 16 + lane;
+    return lane < 16 && token < n ? to_float(steps[static_cast<long long>(token) * stride]) : 0.f;
+  };
+  float next_dt = load_dt(0);
+  const float own_bias = dt_bias[head], own_decay = decay[head];
   for (int start = 0; start < n; start += 64) {
     const int count = min(64, n - start);
     const bool active = warp * 16 < count;
+    wait_for_copies();
     __syncthreads();
-    // All that this chunk reads is asked for before anything waits.
     for (int row = threadIdx.x / 8; row < 64; row += 16) {
-      const int column = threadIdx.x % 8 * 8;
       const half_t *source = shared + (start + row) * 128 + column;
       copy16_async(bs + row * ROW + column, source, row < count);
       copy16_async(cs + row * ROW + column, source + 64, row < count);
@@ -117,28 +137,20 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int row = warp * 16 + lane / 8 + 4 * i;
-      copy16_async(zs + row * ROW + lane % 8 * 8, gates + static_cast<long long>(start + row) * stride, row < count, aligned);
+      copy16_async(zs + row * ROW + column, gates + static_cast<long long>(start + row) * stride, row < count, aligned);
     }
     commit_copies();
-    // The next chunk's x and gates are on their way to the cache.
-    if (start + 64 + threadIdx.x % 64 < n) {
-      const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x % 64) * stride + own;
-      if (threadIdx.x >= 64) row += inner;
+    // The next chunk's gates are on their way to the cache.
+    if (threadIdx.x < 64 && start + 64 + threadIdx.x < n) {
+      const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x) * stride + own;
       prefetch(row), prefetch(row + 63);
     }
-    uint32 window[19];
     const int channel = own + lane * 2;
-    if (active) {
-      load_window(window, xbc + channel, stride, conv_before ? conv_before + channel : nullptr, channels, start + warp * 16, n);
-    }
     // Each warp adds up the logarithms of decay of its 16 tokens. Tokens behind the end have dt = 0: they neither decay
     // nor add.
-    float dt = 0.f;
-    if (lane < 16 && warp * 16 + lane < count) {
-      const half_t *row = projected + static_cast<long long>(start + warp * 16 + lane) * stride;
-      dt = softplus(to_float(row[stride - heads + head]) + dt_bias[head]);
-    }
-    float log_decay = dt * decay[head];
+    const float dt = lane < 16 && warp * 16 + lane < count ? softplus(next_dt + own_bias) : 0.f;
+    next_dt = load_dt(start + 64);
+    float log_decay = dt * own_decay;
     for (int step = 1; step < 16; step *= 2) {
       const float before = __shfl_up_sync(~0u, log_decay, step);
       if (lane >= step) log_decay += before;
@@ -153,6 +165,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     if (lane == 0) decays[warp] = whole;
     half_t *tile = xs + warp * 16 * ROW + lane * 2;
     if (active) {
+      uint32 window[19];
+      for (int i = 0; i < 19; i++) window[i] = load4(raw + (warp * 16 + i) * 64 + lane * 2);
       convolve(window, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
         store4(tile + i * ROW, warp * 16 + i < count ? pair : 0);
       });
@@ -167,6 +181,9 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     }
     wait_for_copies_but<1>();
     __syncthreads();
+    // What the next chunk convolves is under way while this one is computed.
+    if (start + 64 < n) load_raw(start + 64);
+    commit_copies();
 
     const float4 groups = *reinterpret_cast<const float4 *>(decays);
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
@@ -242,7 +259,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
         multiply_tiles(y[tile + 1], weights, b[2], b[3]);
       }
     }
-    wait_for_copies();
+    wait_for_copies_but<1>();
     // Each warp has read its own rows of C; they now hold its rows of y.
     __syncwarp();
     for (int tile = 0; tile < 8; tile++) {

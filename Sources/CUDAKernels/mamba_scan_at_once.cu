@@ -1,4 +1,4 @@
-// The middle of a Mamba-2 layer for few sequences, where the time of one block is the time of all: the whole scale at once,
+// The middle of a Mamba-2 layer for few sequences of many tokens, where the time of one block is the time of all: the whole scale at once,
 // each warp with 16 of its tokens. A block has one head of one sequence, and makes B and C, which heads share, by itself.
 
 /// Shared memory of `mamba_scan_at_once`, for 16·WARPS tokens.
@@ -11,6 +11,7 @@ struct ScanMemory {
 };
 
 /// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS. Grid: heads, sequences.
+/// state may not be written by a kernel that the one in front of this overlaps with.
 template <int WARPS>
 __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half_t *out, float *squares,
                                                    const float *conv_weight, const float *conv_bias,
@@ -20,7 +21,6 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   extern __shared__ __align__(16) half_t stages[];
   ScanMemory<WARPS> &memory = *reinterpret_cast<ScanMemory<WARPS> *>(stages);
   let_successor_start();
-  wait_for_predecessor();
   const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128, own = head * 64;
   const long long sequence = blockIdx.y;
   const int stride = 2 * inner + 128 + heads;
@@ -44,6 +44,8 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
       h[tile][0] = upper.x, h[tile][1] = upper.y, h[tile][2] = lower.x, h[tile][3] = lower.y;
     }
   }
+  // What the scale before left was written long ago; this is what the kernel in front writes.
+  wait_for_predecessor();
   // Channels of x, B and C in turn; all is asked for before anything waits.
   const int places[3] = {own + lane * 2, inner + lane * 2, inner + 64 + lane * 2};
   uint32 windows[3][19];
@@ -219,13 +221,9 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   extern "C" __global__ __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_at_once_##WARPS(                      \
       const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,           \
       const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,       \
-      float *state, int n, int reads_state, int keeps_state, const void *ahead, long long ahead_bytes,                  \
-      const void *ahead2, long long ahead2_bytes) {                                                                     \
-    fetch_ahead(ahead, ahead_bytes);                                                                                    \
-    fetch_ahead(ahead2, ahead2_bytes);                                                                                  \
+      float *state, int n, int reads_state, int keeps_state) {                                                                     \
     mamba_scan_at_once<WARPS>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip, conv_before,       \
                               conv_after, state, n, reads_state, keeps_state);                                          \
   }
-MAMBA_SCAN_AT_ONCE(4)
 MAMBA_SCAN_AT_ONCE(8)
 MAMBA_SCAN_AT_ONCE(16)

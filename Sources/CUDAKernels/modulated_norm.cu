@@ -1,3 +1,13 @@
+/// The sums of two numbers over a block of at most 1024 threads, a multiple of 32; `scratch` holds 64 numbers.
+__device__ __forceinline__ void sums_of_block(float &a, float &b, float *scratch) {
+  for (int step = 16; step > 0; step /= 2) a += __shfl_xor_sync(~0u, a, step), b += __shfl_xor_sync(~0u, b, step);
+  const int warps = blockDim.x / 32, lane = threadIdx.x % 32;
+  if (lane == 0) scratch[threadIdx.x / 32] = a, scratch[32 + threadIdx.x / 32] = b;
+  __syncthreads();
+  a = b = 0.f;
+  for (int i = 0; i < warps; i++) a += scratch[i], b += scratch[32 + i];
+}
+
 /// Ends one sublayer and begins the next: x += γ·y, out = LN(x)·(1 + s) + b, with ε = 1e-6.
 ///
 /// x [R, n, C] in place; y [parts, R, n, C], the sum of whose parts and of bias [C] (or null) is added, or null to leave x
@@ -5,16 +15,14 @@
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
 /// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
-/// `ahead` is what the next kernels read. Nothing of it, of the modulations, the gains and the bias may be written by a
-/// kernel that the one in front of this overlaps with.
+/// Nothing of the modulations, the gains and the bias may be written by a kernel that the one in front of this overlaps with.
 /// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
                                           const half_t *modulations, const float *squares, int C, int gain_stride,
                                           int gain_offset, int stride, int scale_offset, int shift_offset,
                                           int last_condition, int groups, int inner, const half_t *bias, int parts,
-                                          float *scales, const void *ahead, long long ahead_bytes) {
-  __shared__ float scratch[32];
-  fetch_ahead(ahead, ahead_bytes);
+                                          float *scales) {
+  __shared__ float scratch[96];
   let_successor_start();
   const long long token = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
   const int condition = min(static_cast<int>(blockIdx.y), last_condition);
@@ -63,14 +71,11 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
   }
   if (!out) return;
 
-  float sum = 0.f;
-  for (int i = 0; i < 8; i++) sum += value[i];
-  const float mean = sum_of_block(sum, scratch) / C;
-  float squared = 0.f;
-  if (active) {
-    for (int i = 0; i < 8; i++) squared += (value[i] - mean) * (value[i] - mean);
-  }
-  const float rstd = rsqrtf(sum_of_block(squared, scratch) / C + 1e-6f);
+  float sum = 0.f, squared = 0.f;
+  for (int i = 0; i < 8; i++) sum += value[i], squared += value[i] * value[i];
+  sums_of_block(sum, squared, scratch);
+  const float mean = sum / C;
+  const float rstd = rsqrtf(fmaxf(squared / C - mean * mean, 0.f) + 1e-6f);
   float top = 0.f;
   if (active) {
     float scale[8], shift[8];
@@ -82,7 +87,7 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     }
   }
   if (scales) {
-    const float scale = scale_of_8_bits(max_of_block(top, scratch));
+    const float scale = scale_of_8_bits(max_of_block(top, scratch + 64));
     if (threadIdx.x == 0) scales[token] = scale;
     if (active) reinterpret_cast<uint2 *>(out)[(token * C + column) / 8] = pack_to_8(value, 1.f / scale);
   } else if (active) {

@@ -16,11 +16,6 @@ extension Tensor {
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct CUDAKernelsTests {
-  /// With every kernel that there is, whether or not it runs unasked.
-  init() throws {
-    for dtype in types { try CUDAKernels.shared(dtype).choices = KernelChoices() }
-  }
-
   @Test(arguments: types, [(1, 1, 64), (3, 5, 200), (2, 17, 1024), (4, 256, 1536), (2, 3, 2304)])
   func normalizesWithModulation(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, C) = shape
@@ -238,6 +233,7 @@ struct CUDAKernelsTests {
     [
       (1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 74), (64, 4096, 2048),
       (31, 1536, 6320), (32, 6144, 1536), (50, 6144, 1536), (128, 4096, 1024), (3, 192, 96),
+      (16, 1920, 1920), (18, 1024, 4096), (41, 1024, 1024), (64, 1024, 3072), (5, 7680, 1920),
     ])
   func multipliesFewRows(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (M, K, N) = shape
@@ -393,11 +389,6 @@ struct CUDAKernelsTests {
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct FusedModelTests {
-  /// With every kernel that there is, whether or not it runs unasked.
-  init() throws {
-    for dtype in types { try CUDAKernels.shared(dtype).choices = KernelChoices() }
-  }
-
   /// Both ways through a small model with the same weights.
   private func models(
     _ kind: TransformerConfiguration.Kind, _ dtype: DType,

@@ -104,12 +104,12 @@ struct FusedBlock {
     /// The norm in front of a sublayer, and the sublayer's first product.
     func product(
       _ index: Int, adding output: SublayerOutput?, _ layer: Linear, _ weight8: RowsOf8Bits?,
-      gelu: Bool = false, ahead: WeightsAhead = .none
+      gelu: Bool = false
     ) -> Tensor {
       let columns = (scale: (sublayers + index) * C, shift: (2 * sublayers + index) * C)
       guard let weight8 else {
         let y = kernels.modulatedNorm(
-          x, adding: output, table: table, columns: columns, ahead: ahead)
+          x, adding: output, table: table, columns: columns)
         return kernels.linear(y, layer.weight, layer.bias, gelu: gelu)
       }
       let y = kernels.modulatedNormTo8(x, adding: output, table: table, columns: columns)
@@ -121,29 +121,23 @@ struct FusedBlock {
       SublayerOutput(
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
     }
-    // Attention and the scan leave memory idle; what is read before the next of them fits the cache.
-    func ahead(_ weights: Tensor?...) -> WeightsAhead {
-      kernels.ahead(weights.compactMap { $0 }, rows: x.length(0) * x.length(1))
-    }
     let (projection, feedForward) = (block.attention.projection, block.feedForward)
     let (fc1, fc2) = (feedForward.fc1, feedForward.fc2)
     let qkv = product(
-      0, adding: before, block.attention.qkv, eight?.qkv, ahead: ahead(block.attention.qkv.weight))
-    let attended = attention(
-      qkv, state, place, ahead: ahead(projection.weight, mamba?.inProj.weight ?? fc1.weight))
+      0, adding: before, block.attention.qkv, eight?.qkv)
+    let attended = attention(qkv, state, place)
     var pending = output(
       0, kernels.linearInParts(attended, projection.weight, projection.bias))
     if let mamba, case .mamba(let state) = state {
       let projected = product(1, adding: pending, mamba.inProj, eight?.inProj)
       let (y, squares) = kernels.mambaScan(
-        projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast,
-        ahead: ahead(mamba.outProj, fc1.weight))
+        projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
       pending = output(
         1, kernels.linearInParts(y, mamba.outProj, nil), squares: squares, inner: mamba.inner)
     }
     let last = sublayers - 1
     let hidden = product(
-      last, adding: pending, fc1, eight?.fc1, gelu: eight == nil, ahead: ahead(fc2.weight))
+      last, adding: pending, fc1, eight?.fc1, gelu: eight == nil)
     if let eight {
       let y = kernels.linear(kernels.geluTo8(hidden), eight.fc2, fc2.bias)
       return output(last, PartialSums(parts: y.unsqueeze(0)))
@@ -178,7 +172,7 @@ struct FusedBlock {
       let output = SublayerOutput(y: PartialSums(parts: x.unsqueeze(0)), table: table, gain: 0)
       return kernels.modulatedNorm(x, adding: output, table: table, columns: (0, 0))
     case .qkv: return linear(attention.qkv)
-    case .attention: return self.attention(x, state, place, ahead: .none)
+    case .attention: return self.attention(x, state, place)
     case .projection: return inParts(attention.projection)
     case .inProj: return mamba.map { linear($0.inProj) }
     case .scan:
@@ -207,12 +201,12 @@ struct FusedBlock {
   }
 
   private func attention(
-    _ qkv: Tensor, _ state: State, _ place: Place, ahead: WeightsAhead
+    _ qkv: Tensor, _ state: State, _ place: Place
   ) -> Tensor {
     guard case .keys(let cache) = state else {
-      return kernels.attention(qkv, scale: scale, ahead: ahead)
+      return kernels.attention(qkv, scale: scale)
     }
     return kernels.attention(
-      qkv, scale: scale, cache: cache, from: place.firstToken, ahead: ahead)
+      qkv, scale: scale, cache: cache, from: place.firstToken)
   }
 }

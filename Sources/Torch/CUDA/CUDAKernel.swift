@@ -41,10 +41,13 @@ public struct CUDAKernel: @unchecked Sendable {
 
   /// Queues the kernel on the current GPU. Errors go to the enclosing ``withTorchErrors(_:)``.
   ///
-  /// - Parameter overlaps: whether it may start before the kernel in front of it has ended; it must then wait by itself
-  ///   (`griddepcontrol.wait`) before it reads what that one wrote.
+  /// - Parameters:
+  ///   - sharedBytes: shared memory, at most what the kernel was made with; that if left out.
+  ///   - overlaps: whether it may start before the kernel in front of it has ended; it must then wait by itself
+  ///     (`griddepcontrol.wait`) before it reads what that one wrote.
   public func callAsFunction(
-    grid: (x: Int, y: Int, z: Int), threads: Int, overlaps: Bool = false, _ arguments: [Argument]
+    grid: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int? = nil, overlaps: Bool = false,
+    _ arguments: [Argument]
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
     // After an error its placeholders must not be read on the GPU.
@@ -52,7 +55,7 @@ public struct CUDAKernel: @unchecked Sendable {
     var launch = ct_launch()
     launch.grid = (UInt32(grid.x), UInt32(grid.y), UInt32(grid.z))
     launch.threads = UInt32(threads)
-    launch.shared_bytes = UInt32(sharedBytes)
+    launch.shared_bytes = UInt32(sharedBytes ?? self.sharedBytes)
     launch.overlaps = overlaps
     let values = arguments.map(\.bits)
     perform("launch") { _ in

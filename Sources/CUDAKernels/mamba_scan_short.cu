@@ -1,0 +1,219 @@
+// The middle of a Mamba-2 layer for few sequences of few tokens, where the time of one block is the time of all: 16 warps
+// share the work of 4. Each has 16 tokens, and 16 of the head's numbers or one of x, B and C to convolve.
+
+/// As `mamba_shared` and `mamba_scan` together, for n ≤ 64: a block has one head of one sequence, and makes B and C, which
+/// heads share, by itself. Grid: heads, sequences.
+///
+/// conv_before and state may not be written by a kernel that the one in front of this overlaps with.
+extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
+    const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,
+    const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,
+    float *state, int n, int reads_state, int keeps_state) {
+  __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW];
+  __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4], part_squares[4][64];
+  let_successor_start();
+  const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128, own = head * 64;
+  const long long sequence = blockIdx.y;
+  const int stride = 2 * inner + 128 + heads, groups = (n + 15) / 16;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int tile = warp / 4, part = warp % 4;
+  projected += sequence * n * stride;
+  const half_t *xbc = projected + inner;
+  if (conv_before) conv_before += sequence * 3 * channels;
+  if (conv_after) conv_after += sequence * 3 * channels;
+
+  // What weights and the scale before give was written long ago, and is read while the kernel in front still runs.
+  float h[2][4] = {};
+  float *own_state = state + (sequence * heads + head) * 4096 + (tile * 16 + g) * 64 + part * 16 + 2 * t;
+  if (reads_state) {
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      const float2 upper = *reinterpret_cast<const float2 *>(own_state + j * 8);
+      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + j * 8);
+      h[j][0] = upper.x, h[j][1] = upper.y, h[j][2] = lower.x, h[j][3] = lower.y;
+    }
+  }
+  const int channel = part == 0 ? own + lane * 2 : inner + (part - 1) * 64 + lane * 2;
+  const bool convolves = part < 3 && tile < groups;
+  uint32 window[19];
+  float4 w0, w1;
+  float2 bias;
+  float own_bias = 0.f, own_decay = 0.f;
+  if (convolves) {
+    w0 = *reinterpret_cast<const float4 *>(conv_weight + channel * 4);
+    w1 = *reinterpret_cast<const float4 *>(conv_weight + channel * 4 + 4);
+    bias = *reinterpret_cast<const float2 *>(conv_bias + channel);
+    for (int i = 0; i < 3; i++) window[i] = tile == 0 && conv_before ? load4(conv_before + i * channels + channel) : 0;
+  } else if (part == 3) {
+    own_bias = dt_bias[head], own_decay = decay[head];
+  }
+  const float own_skip = skip[head];
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    half_t *row = hs + (tile * 16 + g) * ROW + part * 16 + j * 8 + 2 * t;
+    store4(row, pack(h[j][0], h[j][1]));
+    store4(row + 8 * ROW, pack(h[j][2], h[j][3]));
+  }
+  wait_for_predecessor();
+
+  // All is asked for before anything waits.
+  const int upper = tile * 16 + g, lower = upper + 8;
+  uint32 gate[2][2] = {};
+  float dt = 0.f;
+  if (convolves) {
+    const half_t *source = xbc + static_cast<long long>(tile * 16 - 3) * stride + channel;
+#pragma unroll
+    for (int i = 0; i < 19; i++) {
+      const int token = tile * 16 + i - 3;
+      if (i >= 3) window[i] = 0;
+      if (token >= 0 && token < n) window[i] = load4(source + static_cast<long long>(i) * stride);
+    }
+  } else if (part == 3 && lane < 16 && tile * 16 + lane < n) {
+    dt = to_float(projected[static_cast<long long>(tile * 16 + lane) * stride + stride - heads + head]);
+  }
+  if (tile < groups) {
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      const half_t *source = projected + own + part * 16 + j * 8 + 2 * t;
+      if (upper < n) gate[j][0] = load4(source + static_cast<long long>(upper) * stride);
+      if (lower < n) gate[j][1] = load4(source + static_cast<long long>(lower) * stride);
+    }
+  }
+  if (conv_after && warp >= 13) {
+    const int row = warp - 13, token = n - 3 + row;
+    // Every head keeps its own channels, the first one those of B and C too.
+    for (int from = own; from < channels; from += from == own ? inner - own : 64) {
+      if (from != own && head != 0) break;
+      const int at = from + lane * 2;
+      uint32 pair = 0;
+      if (token >= 0) pair = load4(xbc + static_cast<long long>(token) * stride + at);
+      else if (conv_before) pair = load4(conv_before + (token + 3) * channels + at);
+      store4(conv_after + row * channels + at, pair);
+    }
+  }
+  if (part == 3) {
+    // The logarithms of decay add up over 16 tokens. Tokens behind the end have dt = 0: they neither decay nor add.
+    dt = lane < 16 && tile * 16 + lane < n ? softplus(dt + own_bias) : 0.f;
+    float sum = dt * own_decay;
+    for (int step = 1; step < 16; step *= 2) {
+      const float before = __shfl_up_sync(~0u, sum, step);
+      if (lane >= step) sum += before;
+    }
+    const float whole = __shfl_sync(~0u, sum, 15);
+    if (lane < 16) {
+      dts[tile * 16 + lane] = dt;
+      cumulative[tile * 16 + lane] = sum;
+      to_sixteenth[tile * 16 + lane] = dt * __expf(whole - sum);
+    }
+    if (lane == 0) decays[tile] = whole;
+  } else if (convolves) {
+    half_t *target = (part == 0 ? xs : part == 1 ? bs : cs) + tile * 16 * ROW + lane * 2;
+    const int count = n - tile * 16;
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+      if (i >= count) {
+        store4(target + i * ROW, 0);
+        continue;
+      }
+      const float y0 = bias.x + w0.x * first(window[i]) + w0.y * first(window[i + 1]) + w0.z * first(window[i + 2]) + w0.w * first(window[i + 3]);
+      const float y1 = bias.y + w1.x * second(window[i]) + w1.y * second(window[i + 1]) + w1.z * second(window[i + 2]) + w1.w * second(window[i + 3]);
+      store4(target + i * ROW, pack(silu(y0), silu(y1)));
+    }
+  }
+  __syncthreads();
+
+  const float4 whole = *reinterpret_cast<const float4 *>(decays);
+  if (keeps_state) {
+    // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
+    const float fade = __expf(whole.x + whole.y + whole.z + whole.w);
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      for (int i = 0; i < 4; i++) h[j][i] *= fade;
+    }
+    for (int step = 0; step < groups; step++) {
+      uint32 x[4], b[4];
+      load_tiles_transposed(x, xs + (step * 16 + lane / 16 * 8 + lane % 8) * ROW + tile * 16 + lane / 8 % 2 * 8);
+      load_tiles_transposed(b, bs + (step * 16 + lane % 16) * ROW + part * 16 + lane / 16 * 8);
+      const float later = __expf((step < 1 ? whole.y : 0.f) + (step < 2 ? whole.z : 0.f) + (step < 3 ? whole.w : 0.f));
+      for (int i = 0; i < 4; i++) {
+        const float2 left = *reinterpret_cast<const float2 *>(to_sixteenth + step * 16 + i / 2 * 8 + 2 * t);
+        x[i] = pack(first(x[i]) * (left.x * later), second(x[i]) * (left.y * later));
+      }
+      multiply_tiles(h[0], x, b[0], b[1]);
+      multiply_tiles(h[1], x, b[2], b[3]);
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      *reinterpret_cast<float2 *>(own_state + j * 8) = make_float2(h[j][0], h[j][1]);
+      *reinterpret_cast<float2 *>(own_state + 8 * 64 + j * 8) = make_float2(h[j][2], h[j][3]);
+    }
+  }
+
+  if (tile < groups) {
+    uint32 c[4][4];
+    for (int step = 0; step < 4; step++) load_a(c[step], cs, tile * 16, step * 16);
+    const float own_upper = cumulative[upper], own_lower = cumulative[lower];
+    const float in_front = (tile > 0 ? whole.x : 0.f) + (tile > 1 ? whole.y : 0.f) + (tile > 2 ? whole.z : 0.f);
+    const float log_upper = in_front + own_upper, log_lower = in_front + own_lower;
+    float y[2][4] = {};
+    if (reads_state) {
+      const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        multiply_row_of_tiles(y[j], c, hs + (part * 16 + j * 8) * ROW);
+        y[j][0] *= fade_upper, y[j][1] *= fade_upper, y[j][2] *= fade_lower, y[j][3] *= fade_lower;
+      }
+    }
+    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x. On the diagonal stands D too.
+    for (int pair = 0; pair <= tile; pair++) {
+      float s[2][4] = {};
+      const float end = whole.x + (pair > 0 ? whole.y : 0.f) + (pair > 1 ? whole.z : 0.f) + (pair > 2 ? whole.w : 0.f);
+      const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        multiply_row_of_tiles(s[j], c, bs + (pair * 16 + j * 8) * ROW);
+        const int first_j = pair * 16 + j * 8 + 2 * t;
+        if (pair < tile) {
+          const float2 column = *reinterpret_cast<const float2 *>(to_sixteenth + first_j);
+          s[j][0] *= row_upper * column.x, s[j][1] *= row_upper * column.y;
+          s[j][2] *= row_lower * column.x, s[j][3] *= row_lower * column.y;
+          continue;
+        }
+        for (int i = 0; i < 4; i++) {
+          const int at = first_j + i % 2, row = i < 2 ? upper : lower;
+          // The exponent is chosen before exp, for behind the diagonal it would overflow.
+          s[j][i] = at <= row ? s[j][i] * dts[at] * __expf((i < 2 ? own_upper : own_lower) - cumulative[at]) : 0.f;
+          if (at == row) s[j][i] += own_skip;
+        }
+      }
+      const uint32 weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+      uint32 b[4];
+      load_tiles_transposed(b, xs + (pair * 16 + lane % 16) * ROW + part * 16 + lane / 16 * 8);
+      multiply_tiles(y[0], weights, b[0], b[1]);
+      multiply_tiles(y[1], weights, b[2], b[3]);
+    }
+    float sums[2] = {};
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      half_t *target = out + (sequence * n + upper) * inner + own + part * 16 + j * 8 + 2 * t;
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const uint32 z = gate[j][half];
+        // y in 16 bits is what the gate is applied to, as in the form for many sequences.
+        const uint32 rounded = pack(y[j][2 * half], y[j][2 * half + 1]);
+        const uint32 pair = pack(first(rounded) * silu(first(z)), second(rounded) * silu(second(z)));
+        sums[half] += first(pair) * first(pair) + second(pair) * second(pair);
+        if (upper + 8 * half < n) store4(target + 8ll * half * inner, pair);
+      }
+    }
+    for (int half = 0; half < 2; half++) {
+      sums[half] = sum_of_four(sums[half]);
+      if (t == 0) part_squares[part][upper + 8 * half] = sums[half];
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x < n) {
+    const int i = threadIdx.x;
+    squares[(sequence * heads + head) * n + i] = part_squares[0][i] + part_squares[1][i] + part_squares[2][i] + part_squares[3][i];
+  }
+}
