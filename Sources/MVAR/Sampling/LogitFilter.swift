@@ -25,7 +25,9 @@ struct LogitFilter {
   private func leastLikely(_ ranked: Tensor) -> Tensor {
     let probabilities = ranked.softmax()
     let before = probabilities.cumulativeSum(-1) - probabilities
-    let kept = (before .< topP).sum(-1, keepingAxes: true)
+    // The likeliest stays, whatever p: a float32 may hold no number as small.
+    let limit = max(topP, Double(Float.leastNormalMagnitude))
+    let kept = (before .< limit).sum(-1, keepingAxes: true)
     return ranked.gathered(-1, (kept - 1).to(.int64))
   }
 }
