@@ -103,7 +103,7 @@ extension CUDAKernels {
     }
     let parts = Self.parts(rows: rows, inputs: K, outputs: N)
     guard parts > 1 else {
-      return PartialSums(parts: x.linear(weight, bias).unsqueeze(0), bias: nil)
+      return PartialSums(parts: linear(x, weight, bias).unsqueeze(0), bias: nil)
     }
     let left = x.reshape(rows, parts, K / parts).permute(1, 0, 2)
     let right = weight.reshape(N, parts, K / parts).permute(1, 2, 0)

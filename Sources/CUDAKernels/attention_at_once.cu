@@ -71,32 +71,42 @@ __device__ __forceinline__ void attention_at_once(const half_t *qkv, half_t *out
       for (int i = 0; i < 4; i++) s[tile][i] = 0.f;
       if (tile * 8 >= end) continue;
       multiply_row_of_tiles(s[tile], a, keys + (start + tile * 8) * ROW);
+      if (!unit) continue;
       const float2 key = *reinterpret_cast<const float2 *>(key_factors + start + tile * 8 + 2 * t);
-      for (int i = 0; i < 4; i++) {
-        const bool inside = tile * 8 + 2 * t + i % 2 < end;
-        s[tile][i] = inside ? s[tile][i] * factors[i / 2] * (i % 2 ? key.y : key.x) : -1e30f;
+      s[tile][0] *= key.x, s[tile][1] *= key.y, s[tile][2] *= key.x, s[tile][3] *= key.y;
+    }
+    if (end < KEYS) {
+#pragma unroll
+      for (int tile = 0; tile < 8; tile++) {
+        for (int i = 0; i < 4; i++) s[tile][i] = tile * 8 + 2 * t + i % 2 < end ? s[tile][i] : -1e30f;
       }
     }
+    // The scale, which is positive, is multiplied in with the difference to the highest score.
+    float fades[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float top = highest[half];
 #pragma unroll
-      for (int tile = 0; tile < 8; tile++) {
-        if (tile * 8 < end) top = fmaxf(top, fmaxf(s[tile][2 * half], s[tile][2 * half + 1]));
-      }
+      for (int tile = 0; tile < 8; tile++) top = fmaxf(top, fmaxf(s[tile][2 * half], s[tile][2 * half + 1]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      const float fade = exp2f(highest[half] - top);
+      fades[half] = exp2f((highest[half] - top) * factors[half]);
       highest[half] = top;
-      total[half] *= fade;
+      total[half] *= fades[half];
+      const float offset = top * factors[half];
 #pragma unroll
       for (int tile = 0; tile < 8; tile++) {
         for (int i = 2 * half; i < 2 * half + 2; i++) {
-          o[tile][i] *= fade;
-          if (tile * 8 >= end) continue;
-          s[tile][i] = exp2f(s[tile][i] - top);
+          s[tile][i] = exp2f(s[tile][i] * factors[half] - offset);
           total[half] += s[tile][i];
         }
+      }
+    }
+    // Mostly the highest score stays what it was.
+    if (__any_sync(~0u, fades[0] != 1.f || fades[1] != 1.f)) {
+#pragma unroll
+      for (int tile = 0; tile < 8; tile++) {
+        o[tile][0] *= fades[0], o[tile][1] *= fades[0], o[tile][2] *= fades[1], o[tile][3] *= fades[1];
       }
     }
 #pragma unroll
