@@ -28,7 +28,7 @@ struct FewRowsForm: Hashable {
       for count in parts where inputs % (32 * count) == 0 && inputs / count >= 128 {
         let (width, share) = (8 * columns, inputs / count)
         let blocks = (outputs + width - 1) / width * count
-        // Later a block's multiprocessors would have their weights too late, and libtorch's product is as fast.
+        // A second block to a multiprocessor would have its weights too late: libtorch's product is as fast.
         if rows > Self.alwaysFew && blocks > multiprocessors { continue }
         let form = FewRowsForm(tiles: tiles, columns: columns, parts: count, share: share)
         guard form.sharedBytes <= Self.mostSharedBytes else { continue }
