@@ -30,6 +30,44 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
   }
 }
 
+/// What a scan knows of its tokens, in shared memory.
+struct ScannedTokens {
+  const float *dts;
+  /// Logarithms of decay, from one beginning for all tokens of a group of 16.
+  const float *cumulative;
+  /// dt, times what is left at the end of the token's group.
+  const float *to_sixteenth;
+};
+
+/// C·Bᵀ ⊙ decay ⊙ dt of the 16 tokens of group `own` (rows) and of group `group` ≤ `own`, as an operand of the product with x.
+/// In front of the diagonal decay is a product of what a row and what a column has; on it stands D (`skip`) too.
+///
+/// `row` is what is left between the end of `group` and rows g and g + 8, `log_decay` those rows' logarithms as in `cumulative`.
+__device__ __forceinline__ void weigh_group(uint32 *weights, const uint32 (*c)[4], const half_t *bs, const ScannedTokens &tokens,
+                                            int group, int own, float2 row, float2 log_decay, const float *skip) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, upper = own * 16 + g, lower = upper + 8;
+  float s[2][4] = {};
+#pragma unroll
+  for (int tile = 0; tile < 2; tile++) {
+    multiply_row_of_tiles(s[tile], c, bs + (group * 16 + tile * 8) * ROW);
+    const int first_j = group * 16 + tile * 8 + 2 * t;
+    if (group < own) {
+      const float2 column = *reinterpret_cast<const float2 *>(tokens.to_sixteenth + first_j);
+      s[tile][0] *= row.x * column.x, s[tile][1] *= row.x * column.y;
+      s[tile][2] *= row.y * column.x, s[tile][3] *= row.y * column.y;
+      continue;
+    }
+    for (int i = 0; i < 4; i++) {
+      const int j = first_j + i % 2, at = i < 2 ? upper : lower;
+      // The exponent is chosen before exp, for behind the diagonal it would overflow.
+      s[tile][i] = j <= at ? s[tile][i] * tokens.dts[j] * __expf((i < 2 ? log_decay.x : log_decay.y) - tokens.cumulative[j]) : 0.f;
+      if (j == at) s[tile][i] += *skip;
+    }
+  }
+  weights[0] = pack(s[0][0], s[0][1]), weights[1] = pack(s[0][2], s[0][3]);
+  weights[2] = pack(s[1][0], s[1][1]), weights[3] = pack(s[1][2], s[1][3]);
+}
+
 /// B and C of projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], convolved and activated: shared [R, n, 128].
 ///
 /// conv_before, conv_after [R, 3, D + 128]: what is carried between scales, or null. Grid: groups of 32 tokens,
@@ -227,30 +265,13 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
         y[tile][0] *= fade_upper, y[tile][1] *= fade_upper, y[tile][2] *= fade_lower, y[tile][3] *= fade_lower;
       }
     }
-    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x. In front of the diagonal decay is a product of
-    // what a row and what a column has; on it stands D too.
+    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x.
+    const ScannedTokens tokens{dts, cumulative, to_sixteenth};
     for (int pair = 0; pair <= warp; pair++) {
-      float s[2][4] = {};
       const float end = groups.x + (pair > 0 ? groups.y : 0.f) + (pair > 1 ? groups.z : 0.f) + (pair > 2 ? groups.w : 0.f);
-      const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
-#pragma unroll
-      for (int tile = 0; tile < 2; tile++) {
-        multiply_row_of_tiles(s[tile], c, bs + (pair * 16 + tile * 8) * ROW);
-        const int first_j = pair * 16 + tile * 8 + 2 * t;
-        if (pair < warp) {
-          const float2 column = *reinterpret_cast<const float2 *>(to_sixteenth + first_j);
-          s[tile][0] *= row_upper * column.x, s[tile][1] *= row_upper * column.y;
-          s[tile][2] *= row_lower * column.x, s[tile][3] *= row_lower * column.y;
-          continue;
-        }
-        for (int i = 0; i < 4; i++) {
-          const int j = first_j + i % 2, at = i < 2 ? upper : lower;
-          // The exponent is chosen before exp, for behind the diagonal it would overflow.
-          s[tile][i] = j <= at ? s[tile][i] * dts[j] * __expf((i < 2 ? own_upper : own_lower) - cumulative[j]) : 0.f;
-          if (j == at) s[tile][i] += skip[head];
-        }
-      }
-      const uint32 weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+      uint32 weights[4];
+      weigh_group(weights, c, bs, tokens, pair, warp, make_float2(__expf(log_upper - end), __expf(log_lower - end)),
+                  make_float2(own_upper, own_lower), skip + head);
 #pragma unroll
       for (int tile = 0; tile < 8; tile += 2) {
         uint32 b[4];

@@ -159,30 +159,13 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
       y[tile][0] *= fade_upper, y[tile][1] *= fade_upper, y[tile][2] *= fade_lower, y[tile][3] *= fade_lower;
     }
   }
-  // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x. In front of the diagonal decay is a product of
-  // what a row and what a column has; on it stands D too.
+  // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x.
+  const ScannedTokens tokens{memory.dts, memory.cumulative, memory.to_sixteenth};
   for (int pair = 0; pair <= warp; pair++) {
-    float s[2][4] = {};
     const float end = memory.cumulative[pair * 16 + 15];
-    const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
-#pragma unroll
-    for (int tile = 0; tile < 2; tile++) {
-      multiply_row_of_tiles(s[tile], c, memory.b + (pair * 16 + tile * 8) * ROW);
-      const int first_j = pair * 16 + tile * 8 + 2 * t;
-      if (pair < warp) {
-        const float2 column = *reinterpret_cast<const float2 *>(memory.to_sixteenth + first_j);
-        s[tile][0] *= row_upper * column.x, s[tile][1] *= row_upper * column.y;
-        s[tile][2] *= row_lower * column.x, s[tile][3] *= row_lower * column.y;
-        continue;
-      }
-      for (int i = 0; i < 4; i++) {
-        const int j = first_j + i % 2, at = i < 2 ? upper : lower;
-        // The exponent is chosen before exp, for behind the diagonal it would overflow.
-        s[tile][i] = j <= at ? s[tile][i] * memory.dts[j] * __expf((i < 2 ? log_upper : log_lower) - memory.cumulative[j]) : 0.f;
-        if (j == at) s[tile][i] += skip[head];
-      }
-    }
-    const uint32 weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+    uint32 weights[4];
+    weigh_group(weights, c, memory.b, tokens, pair, warp, make_float2(__expf(log_upper - end), __expf(log_lower - end)),
+                make_float2(log_upper, log_lower), skip + head);
 #pragma unroll
     for (int tile = 0; tile < 8; tile += 2) {
       uint32 b[4];

@@ -164,29 +164,13 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
         y[j][0] *= fade_upper, y[j][1] *= fade_upper, y[j][2] *= fade_lower, y[j][3] *= fade_lower;
       }
     }
-    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x. On the diagonal stands D too.
+    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x.
+    const ScannedTokens tokens{dts, cumulative, to_sixteenth};
     for (int pair = 0; pair <= tile; pair++) {
-      float s[2][4] = {};
       const float end = whole.x + (pair > 0 ? whole.y : 0.f) + (pair > 1 ? whole.z : 0.f) + (pair > 2 ? whole.w : 0.f);
-      const float row_upper = __expf(log_upper - end), row_lower = __expf(log_lower - end);
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        multiply_row_of_tiles(s[j], c, bs + (pair * 16 + j * 8) * ROW);
-        const int first_j = pair * 16 + j * 8 + 2 * t;
-        if (pair < tile) {
-          const float2 column = *reinterpret_cast<const float2 *>(to_sixteenth + first_j);
-          s[j][0] *= row_upper * column.x, s[j][1] *= row_upper * column.y;
-          s[j][2] *= row_lower * column.x, s[j][3] *= row_lower * column.y;
-          continue;
-        }
-        for (int i = 0; i < 4; i++) {
-          const int at = first_j + i % 2, row = i < 2 ? upper : lower;
-          // The exponent is chosen before exp, for behind the diagonal it would overflow.
-          s[j][i] = at <= row ? s[j][i] * dts[at] * __expf((i < 2 ? own_upper : own_lower) - cumulative[at]) : 0.f;
-          if (at == row) s[j][i] += own_skip;
-        }
-      }
-      const uint32 weights[4] = {pack(s[0][0], s[0][1]), pack(s[0][2], s[0][3]), pack(s[1][0], s[1][1]), pack(s[1][2], s[1][3])};
+      uint32 weights[4];
+      weigh_group(weights, c, bs, tokens, pair, tile, make_float2(__expf(log_upper - end), __expf(log_lower - end)),
+                  make_float2(own_upper, own_lower), &own_skip);
       uint32 b[4];
       load_tiles_transposed(b, xs + (pair * 16 + lane % 16) * ROW + part * 16 + lane / 16 * 8);
       multiply_tiles(y[0], weights, b[0], b[1]);
