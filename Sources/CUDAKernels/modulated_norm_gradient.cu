@@ -46,6 +46,24 @@ extern "C" __global__ void residual_norm(const half_t *x, const half_t *y, half_
   store16(out + token * C + column, pack(value));
 }
 
+/// The sums of COUNT numbers over a block of at most 1024 threads, a multiple of 32. Before `scratch` is used again another
+/// barrier has to come.
+template <int COUNT>
+__device__ __forceinline__ void sums_of_block(float *sums, float (*scratch)[32]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) {
+    for (int step = 16; step > 0; step /= 2) sums[i] += __shfl_xor_sync(~0u, sums[i], step);
+    if (lane == 0) scratch[i][warp] = sums[i];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) {
+    sums[i] = 0.f;
+    for (int other = 0; other < warps; other++) sums[i] += scratch[i][other];
+  }
+}
+
 /// The gradient of residual_norm. `sum` is x'; d_sum the gradient of x' from elsewhere, or null; d_out that of out.
 ///
 /// Writes that of x, dx; and where y is given dy = γ·dx, and each block's part of those of γ, 1 + s and b in
@@ -59,7 +77,7 @@ extern "C" __global__ void residual_norm_backward(const half_t *d_sum, const hal
   let_successor_start();
   wait_for_predecessor();
   const long long sequence = blockIdx.y;
-  const int column = threadIdx.x * 8, warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  const int column = threadIdx.x * 8;
   const bool active = column < C;
   float scale[8] = {}, gain[8] = {}, d_gain[8] = {}, d_scale[8] = {}, d_shift[8] = {};
   if (active) {
@@ -94,18 +112,8 @@ extern "C" __global__ void residual_norm_backward(const half_t *d_sum, const hal
         sums[2 * i + 1] += out[c] * scale[c] * (value[c] - mean[i]) * rstd[i];
       }
     }
-#pragma unroll
-    for (int i = 0; i < 2 * TOGETHER; i++) {
-      for (int step = 16; step > 0; step /= 2) sums[i] += __shfl_xor_sync(~0u, sums[i], step);
-      if (lane == 0) scratch[turn][i][warp] = sums[i];
-    }
     // The next turn writes the other half of scratch, so that one barrier a turn is enough.
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 2 * TOGETHER; i++) {
-      sums[i] = 0.f;
-      for (int other = 0; other < warps; other++) sums[i] += scratch[turn][i][other];
-    }
+    sums_of_block<2 * TOGETHER>(sums, scratch[turn]);
 #pragma unroll
     for (int i = 0; i < TOGETHER; i++) {
       if (!active || base + i >= to) continue;
@@ -174,7 +182,7 @@ extern "C" __global__ void gated_norm_backward(const half_t *d_out, const half_t
   __shared__ float scratch[2][2 * TOGETHER][32];
   let_successor_start();
   wait_for_predecessor();
-  const int column = threadIdx.x * 8, warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  const int column = threadIdx.x * 8;
   const bool active = column < D, aligned = stride % 8 == 0;
   float factor[8] = {}, d_weight[8] = {};
   if (active) unpack(load16(weight + column), factor);
@@ -204,18 +212,8 @@ extern "C" __global__ void gated_norm_backward(const half_t *d_out, const half_t
         sums[2 * i + 1] += u * factor[c] * gradient[c];
       }
     }
-#pragma unroll
-    for (int i = 0; i < 2 * TOGETHER; i++) {
-      for (int step = 16; step > 0; step /= 2) sums[i] += __shfl_xor_sync(~0u, sums[i], step);
-      if (lane == 0) scratch[turn][i][warp] = sums[i];
-    }
     // The next turn writes the other half of scratch, so that one barrier a turn is enough.
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 2 * TOGETHER; i++) {
-      sums[i] = 0.f;
-      for (int other = 0; other < warps; other++) sums[i] += scratch[turn][i][other];
-    }
+    sums_of_block<2 * TOGETHER>(sums, scratch[turn]);
 #pragma unroll
     for (int i = 0; i < TOGETHER; i++) {
       if (!active || base + i >= to) continue;
