@@ -90,8 +90,9 @@ public final class PictureBatches {
     }
     let whole = settings.batch * settings.ranks
     guard dataSet.count >= whole else {
+      let pictures = dataSet.count == 1 ? "1 picture does" : "\(dataSet.count) pictures do"
       throw .data(
-        dataSet.path, "\(dataSet.count) pictures do not fill a batch of \(whole)",
+        dataSet.path, "\(pictures) not fill a batch of \(whole)",
         mend: "make the batch smaller or add pictures")
     }
     self.dataSet = dataSet
