@@ -25,7 +25,6 @@ public final class RunFolder {
   ///
   /// - Throws: ``TrainingError`` where it cannot be made, or another process trains in it.
   public init(_ path: String) throws(TrainingError) {
-    self.path = path
     let checkpoints = path + "/checkpoints"
     do {
       try FileManager.default.createDirectory(
@@ -35,16 +34,18 @@ public final class RunFolder {
         .file,
         "\(path) cannot be used as a run's folder (\(Self.reason(error))); choose another --out")
     }
-    lock = open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-      let busy = lock >= 0 && errno == EWOULDBLOCK
-      if lock >= 0 { close(lock) }
+    let descriptor = open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    guard descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      let busy = descriptor >= 0 && errno == EWOULDBLOCK
+      if descriptor >= 0 { close(descriptor) }
       throw TrainingError(
         .file,
         busy
           ? "\(path) is in use by another process that trains; wait for it or choose another --out"
           : "\(path) cannot be written; choose another --out")
     }
+    // Only now, as `deinit` closes the lock of whatever is set.
+    (self.path, lock) = (path, descriptor)
     removeLeftovers()
   }
 

@@ -20,10 +20,8 @@ final class RawConnection: Sendable {
         connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
-    guard result == 0 else {
-      Foundation.close(socket)
-      throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO)
-    }
+    // `deinit` closes the socket even then.
+    guard result == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
     _ = fcntl(socket, F_SETFL, O_NONBLOCK)
   }
 
