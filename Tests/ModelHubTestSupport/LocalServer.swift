@@ -62,11 +62,25 @@ public final class LocalServer: Sendable {
     precondition(isBound, "no port on 127.0.0.1: \(String(cString: strerror(errno)))")
     port = Int(UInt16(bigEndian: address.sin_port))
     Thread.detachNewThread { [weak self] in
-      while true {
-        let connection = accept(listener, nil, nil)
-        guard connection >= 0, let self else { break }
+      while let connection = Self.accepted(listener) {
+        guard let self else {
+          close(connection)
+          continue
+        }
         Thread.detachNewThread { self.serve(connection) }
       }
+      // Here, and not where the server is stopped: another server's listener could have the number before this thread
+      // looks again, and its connections would end up here.
+      close(listener)
+    }
+  }
+
+  /// The next connection; nil once the listener is shut down.
+  private static func accepted(_ listener: Int32) -> Int32? {
+    while true {
+      let connection = accept(listener, nil, nil)
+      if connection >= 0 { return connection }
+      guard errno == EINTR || errno == ECONNABORTED else { return nil }
     }
   }
 
@@ -81,7 +95,6 @@ public final class LocalServer: Sendable {
     // Another file may have the same number by now.
     guard !wasStopped else { return }
     shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
   }
 
   public var address: String { "http://127.0.0.1:\(port)" }
