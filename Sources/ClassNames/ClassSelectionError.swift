@@ -63,9 +63,10 @@ extension ClassSelectionError: CustomStringConvertible {
   }
 
   private func advice(_ nearest: [Candidate], _ classes: Int) -> String {
-    nearest.isEmpty
-      ? "give an ImageNet name, or \(numbers(classes).dropFirst("give ".count))"
-      : "did you mean \(list(nearest))?"
+    guard nearest.isEmpty else { return "did you mean \(list(nearest))?" }
+    let isImageNet = classes == ClassLabels.imageNet.count
+    let names = isImageNet ? "an ImageNet name" : "a name of the model's own"
+    return "give \(names), or \(numbers(classes).dropFirst("give ".count))"
   }
 
   private func list(_ candidates: [Candidate]) -> String {

@@ -121,6 +121,15 @@ private func failure(
     #expect(error.description.contains(part), "\(error)")
   }
 
+  @Test func aModelsOwnNamesAreNotImageNets() throws {
+    let labels = ClassLabels(classes: 2, names: ["cat face", "fruit"])
+    let error = #expect(throws: ClassSelectionError.self) {
+      try ClassSelection.parse("xyzzy", labels: labels, seed: 0)
+    }
+    let message = try #require(error).description
+    #expect(message.contains("give a name of the model's own, or a number in 0...1"), "\(message)")
+  }
+
   @Test(arguments: [
     ("crane", "2 classes; give a number: 134 (crane: a bird), 517 (crane: a machine)"),
     ("Maillot", "638 (maillot: tights for dancers), 639 (maillot, tank suit)"),
