@@ -39,6 +39,25 @@ struct ScannedTokens {
   const float *to_sixteenth;
 };
 
+/// Adds up the logarithms of decay of the 16 tokens of a group, of which a warp's first lanes have dt, and notes what they
+/// are, what is left of what each token adds at the end of the group, and the logarithm of the whole group.
+__device__ __forceinline__ void note_decays(float *dts, float *cumulative, float *to_sixteenth, float *decays, int group, float dt,
+                                            float decay) {
+  const int lane = threadIdx.x % 32, token = group * 16 + lane;
+  float sum = dt * decay;
+  for (int step = 1; step < 16; step *= 2) {
+    const float before = __shfl_up_sync(~0u, sum, step);
+    if (lane >= step) sum += before;
+  }
+  const float whole = __shfl_sync(~0u, sum, 15);
+  if (lane < 16) {
+    dts[token] = dt;
+    cumulative[token] = sum;
+    to_sixteenth[token] = dt * __expf(whole - sum);
+  }
+  if (lane == 0) decays[group] = whole;
+}
+
 /// C·Bᵀ ⊙ decay ⊙ dt of the 16 tokens of group `own` (rows) and of group `group` ≤ `own`, as an operand of the product with x.
 /// In front of the diagonal decay is a product of what a row and what a column has; on it stands D (`skip`) too.
 ///
@@ -188,19 +207,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     // nor add.
     const float dt = lane < 16 && warp * 16 + lane < count ? softplus(next_dt + own_bias) : 0.f;
     next_dt = load_dt(start + 64);
-    float log_decay = dt * own_decay;
-    for (int step = 1; step < 16; step *= 2) {
-      const float before = __shfl_up_sync(~0u, log_decay, step);
-      if (lane >= step) log_decay += before;
-    }
-    const float whole = __shfl_sync(~0u, log_decay, 15);
-    if (lane < 16) {
-      dts[warp * 16 + lane] = dt;
-      cumulative[warp * 16 + lane] = log_decay;
-      // What is left of what each token adds, at the end of its group of 16.
-      to_sixteenth[warp * 16 + lane] = dt * __expf(whole - log_decay);
-    }
-    if (lane == 0) decays[warp] = whole;
+    note_decays(dts, cumulative, to_sixteenth, decays, warp, dt, own_decay);
     half_t *tile = xs + warp * 16 * ROW + lane * 2;
     if (active) {
       uint32 window[19];

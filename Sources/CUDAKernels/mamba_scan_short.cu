@@ -94,18 +94,7 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
   if (part == 3) {
     // The logarithms of decay add up over 16 tokens. Tokens behind the end have dt = 0: they neither decay nor add.
     dt = lane < 16 && tile * 16 + lane < n ? softplus(dt + own_bias) : 0.f;
-    float sum = dt * own_decay;
-    for (int step = 1; step < 16; step *= 2) {
-      const float before = __shfl_up_sync(~0u, sum, step);
-      if (lane >= step) sum += before;
-    }
-    const float whole = __shfl_sync(~0u, sum, 15);
-    if (lane < 16) {
-      dts[tile * 16 + lane] = dt;
-      cumulative[tile * 16 + lane] = sum;
-      to_sixteenth[tile * 16 + lane] = dt * __expf(whole - sum);
-    }
-    if (lane == 0) decays[tile] = whole;
+    note_decays(dts, cumulative, to_sixteenth, decays, tile, dt, own_decay);
   } else if (convolves) {
     half_t *target = (part == 0 ? xs : part == 1 ? bs : cs) + tile * 16 * ROW + lane * 2;
     const int count = n - tile * 16;
