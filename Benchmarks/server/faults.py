@@ -9,6 +9,7 @@ fails.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -126,21 +127,21 @@ def fuzz(options):
     if not tool:
         raise SystemExit("faults: schemathesis is missing; pip install schemathesis")
     with Server(options, "--timeout", 60) as server:
-        seed, result = 0, None
         # Some operations have few requests to make, so that one run makes fewer than it is asked for.
-        while len(server.requests) < options.fuzz and not (result and result.returncode):
-            seed += 1
+        for seed in itertools.count(1):
             with tempfile.TemporaryDirectory() as folder:
                 command = [
                     tool, "run", server.url + "/openapi.json", "--checks",
                     "not_a_server_error,response_schema_conformance,content_type_conformance",
                     "--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples",
-                    str(min(options.fuzz, 1000)), "--workers", "4", "--seed", str(seed),
+                    str(min(max(options.fuzz, 1), 1000)), "--workers", "4", "--seed", str(seed),
                     "--generation-database", "none", "--suppress-health-check", "all",
                 ]
                 result = subprocess.run(
                     command, capture_output=True, text=True, cwd=folder,
                     env={**os.environ, "NO_COLOR": "1"})
+            if result.returncode or len(server.requests) >= options.fuzz:
+                break
         statuses = {}
         for request in list(server.requests):
             statuses[request["status"]] = statuses.get(request["status"], 0) + 1
