@@ -17,9 +17,9 @@ extension CUDAKernels {
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
-    // The keys and the masses of the vocabulary lie in shared memory.
-    try kernel("token_draw", sharedBytes: 8 * V)(
-      grid: (n, R / 2, 1), threads: 256, overlaps: true,
+    // The keys of the vocabulary lie in shared memory.
+    try kernel("token_draw", sharedBytes: 4 * V)(
+      grid: (n, R / 2, 1), threads: 512, overlaps: true,
       [
         .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),
         .long(Int(domain)), .int(V),

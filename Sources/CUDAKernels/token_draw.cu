@@ -1,7 +1,8 @@
-// Guidance, top-k, top-p and the draw of one token, by one block of 256 threads, without sorting: the lowest logit that is
-// kept is found bit by bit. Masses are integers, so that sums do not depend on their order: the same picture on every run.
-constexpr int DRAW_THREADS = 256;
+// Guidance, top-k, top-p and the draw of one token, by one block, without sorting: the lowest logit that is kept is found
+// through sums over bins. Masses are integers, so that sums do not depend on their order: the same picture on every run.
+constexpr int DRAW_THREADS = 512;
 constexpr int DRAW_WARPS = DRAW_THREADS / 32;
+constexpr int DRAW_BINS = 2048;
 
 /// A float as an integer that sorts the same way.
 __device__ __forceinline__ uint32 sortable(float value) {
@@ -37,44 +38,86 @@ __device__ uint64 sum_before(uint64 value, uint64 *scratch, uint64 *total) {
   return before;
 }
 
+/// Bins of equal width between the lowest and the highest logit, from above: the order of bins is that of keys.
+struct DrawBins {
+  float highest, factor;
+
+  __device__ __forceinline__ int of(uint32 key) const {
+    return min(static_cast<int>((highest - from_sortable(key)) * factor), DRAW_BINS - 1);
+  }
+};
+
+struct DrawScratch {
+  uint32 low[DRAW_BINS], high[DRAW_BINS];
+  uint32 keys[DRAW_THREADS], masses[DRAW_THREADS];
+  uint64 sums[DRAW_WARPS];
+  uint64 above;
+  uint32 bin, count, found;
+};
+
 /// The highest key at which the tokens with this key or a higher one weigh at least `limit` together; 0 if none is.
-/// `masses` are their weights, unless each COUNTS as one. Keys agree in all bits from `shift` + 2 on, where they are
-/// `prefix`; two bits are found at a time. A lower key is found where it keeps the same tokens.
-template <bool COUNTS>
-__device__ uint32 lowest_key(const uint32 *keys, const uint32 *masses, int V, uint64 limit, uint32 prefix, int shift,
-                             uint64 (*scratch)[3][DRAW_WARPS]) {
-  for (; shift >= 0; shift -= 2) {
-    uint32 low[3] = {}, high[3] = {};
-    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
-      const uint32 key = keys[i], mass = COUNTS ? 1 : masses[i];
-#pragma unroll
-      for (int j = 0; j < 3; j++) {
-        const uint32 counted = key >= (prefix | static_cast<uint32>(j + 1) << shift) ? mass : 0;
-        low[j] += COUNTS ? counted : counted & 0xffffu;
-        if (!COUNTS) high[j] += counted >> 16;
-      }
-    }
-    uint64(*sums)[DRAW_WARPS] = scratch[shift / 2 % 2];
-#pragma unroll
-    for (int j = 0; j < 3; j++) {
-      uint64 sum = __reduce_add_sync(~0u, low[j]);
-      if (!COUNTS) sum += static_cast<uint64>(__reduce_add_sync(~0u, high[j])) << 16;
-      if (threadIdx.x % 32 == 0) sums[j][threadIdx.x / 32] = sum;
-    }
-    __syncthreads();
-    uint32 digit = 0;
-    bool exact = false;
-#pragma unroll
-    for (int j = 0; j < 3; j++) {
-      uint64 sum = 0;
-      for (int i = 0; i < DRAW_WARPS; i++) sum += sums[j][i];
-      if (sum >= limit) digit = j + 1, exact = sum == limit;
-    }
-    prefix |= digit << shift;
-    if (exact) break;
+/// Found bit by bit: slow, for logits of which too many are in one bin.
+template <typename Weight>
+__device__ uint32 lowest_key_by_bits(const uint32 *keys, int V, uint64 limit, Weight weight, uint64 *scratch) {
+  uint32 prefix = 0;
+  for (int bit = 31; bit >= 0; bit--) {
+    uint64 own = 0, sum;
+    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) own += keys[i] >= (prefix | 1u << bit) ? weight(keys[i]) : 0;
+    sum_before(own, scratch, &sum);
+    if (sum >= limit) prefix |= 1u << bit;
+  }
+  return prefix;
+}
+
+/// The same for 0 < limit ≤ the weight of all: the bin in which the limit is reached, and then the key among those of the
+/// bin, each of which is compared with all.
+template <typename Weight>
+__device__ uint32 lowest_key(const uint32 *keys, int V, uint64 limit, DrawBins bins, Weight weight, DrawScratch &scratch) {
+  constexpr int EACH = DRAW_BINS / DRAW_THREADS;
+  for (int i = threadIdx.x; i < DRAW_BINS; i += DRAW_THREADS) scratch.low[i] = scratch.high[i] = 0;
+  if (threadIdx.x == 0) scratch.count = 0, scratch.found = 0;
+  __syncthreads();
+  // Halves of 16 bits, so that no sum overflows.
+  for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
+    const uint32 mass = weight(keys[i]);
+    if (mass & 0xffffu) atomicAdd(&scratch.low[bins.of(keys[i])], mass & 0xffffu);
+    if (mass >> 16) atomicAdd(&scratch.high[bins.of(keys[i])], mass >> 16);
   }
   __syncthreads();
-  return prefix;
+  uint64 each[EACH], own = 0, total;
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    const int bin = threadIdx.x * EACH + i;
+    each[i] = scratch.low[bin] + (static_cast<uint64>(scratch.high[bin]) << 16);
+    own += each[i];
+  }
+  uint64 above = sum_before(own, scratch.sums, &total);
+  if (above < limit && limit <= above + own) {
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      if (above < limit && limit <= above + each[i]) scratch.bin = threadIdx.x * EACH + i, scratch.above = above;
+      above += each[i];
+    }
+  }
+  __syncthreads();
+  const int bin = scratch.bin;
+  for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
+    const uint32 mass = weight(keys[i]);
+    if (mass == 0 || bins.of(keys[i]) != bin) continue;
+    const uint32 slot = atomicAdd(&scratch.count, 1);
+    if (slot < DRAW_THREADS) scratch.keys[slot] = keys[i], scratch.masses[slot] = mass;
+  }
+  __syncthreads();
+  const int count = scratch.count;
+  if (count > DRAW_THREADS) return lowest_key_by_bits(keys, V, limit, weight, scratch.sums);
+  if (threadIdx.x < count) {
+    const uint32 key = scratch.keys[threadIdx.x];
+    uint64 sum = scratch.above;
+    for (int i = 0; i < count; i++) sum += scratch.keys[i] >= key ? scratch.masses[i] : 0;
+    if (sum >= limit) atomicMax(&scratch.found, key);
+  }
+  __syncthreads();
+  return scratch.found;
 }
 
 /// The uniform number that token `index` of a picture with this seed gets: Philox 4×32-10, as on the CPU.
@@ -96,16 +139,15 @@ __device__ float uniform(uint64 seed, uint32 index, uint64 domain) {
 /// logits [2·B, n, V], conditional half first → tokens [B, n]. settings [B, 3]: guidance, top-p, top-k (0: all) of each
 /// picture, as floats.
 ///
-/// `progress` is k / (K − 1). Shared memory: V keys and V masses; V ≤ 65536. Grid: tokens, pictures.
+/// `progress` is k / (K − 1). Shared memory: V keys; V ≤ 65536. Grid: tokens, pictures.
 extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half_t *logits, long long *tokens,
                                                                       const uint64 *seeds, const float *settings,
                                                                       float progress, uint64 domain, int V) {
   extern __shared__ uint32 keys[];
-  uint32 *masses = keys + V;
-  __shared__ uint64 scratch[2][3][DRAW_WARPS];
-  __shared__ uint32 highest_key, lowest, kept;
+  __shared__ DrawScratch scratch;
+  __shared__ uint32 highest_key, lowest_key_of_all;
   let_successor_start();
-  if (threadIdx.x == 0) highest_key = 0, lowest = ~0u, kept = 0;
+  if (threadIdx.x == 0) highest_key = 0, lowest_key_of_all = ~0u;
   __syncthreads();
   wait_for_predecessor();
   const int n = gridDim.x, B = gridDim.y;
@@ -114,6 +156,7 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   settings += blockIdx.y * 3;
   const float guidance = settings[0] * progress;
   uint32 top = 0, bottom = ~0u;
+#pragma unroll 8
   for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
     // Rounded as the readable path rounds: two products, then their difference.
     const float value = __fsub_rn(__fmul_rn(to_float(conditional[i]), 1.f + guidance), __fmul_rn(to_float(unconditional[i]), guidance));
@@ -121,64 +164,40 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
     top = max(top, keys[i]), bottom = min(bottom, keys[i]);
   }
   top = __reduce_max_sync(~0u, top), bottom = __reduce_min_sync(~0u, bottom);
-  if (threadIdx.x % 32 == 0) atomicMax(&highest_key, top), atomicMin(&lowest, bottom);
+  if (threadIdx.x % 32 == 0) atomicMax(&highest_key, top), atomicMin(&lowest_key_of_all, bottom);
   __syncthreads();
-  // The first pair of bits in which keys differ; those in front are known.
-  const uint32 difference = highest_key ^ lowest;
-  const int shift = difference ? (31 - __clz(difference)) / 2 * 2 : 0;
-  const uint32 prefix = shift < 30 ? highest_key >> (shift + 2) << (shift + 2) : 0;
+  const float highest = from_sortable(highest_key), range = highest - from_sortable(lowest_key_of_all);
+  const DrawBins bins = {highest, range > 0.f ? DRAW_BINS / range : 0.f};
 
   const int k = static_cast<int>(settings[2]);
   uint32 least = 0;
-  if (k > 0 && k < V) least = lowest_key<true>(keys, nullptr, V, k, prefix, shift, scratch);
-  const float highest = from_sortable(highest_key);
-  const auto weigh = [&] {
-    for (int i = threadIdx.x; i < V; i += DRAW_THREADS) masses[i] = keys[i] >= least ? mass_of(from_sortable(keys[i]), highest) : 0;
-    __syncthreads();
-  };
-  const float share = settings[1];
-  uint64 total;
-  if (share < 1.f) {
-    // Few are left as a rule. They are put together, keys and masses, in whatever order: sums do not depend on it.
-    uint32 *few = masses, *few_masses = masses + V / 2;
+  if (k > 0 && k < V) least = lowest_key(keys, V, k, bins, [](uint32) { return 1u; }, scratch);
+  const auto mass = [&](uint32 key) { return key >= least ? mass_of(from_sortable(key), highest) : 0; };
+  // Each thread weighs neighbours, so that the sums run in the order of the vocabulary.
+  const int each = (V + DRAW_THREADS - 1) / DRAW_THREADS, from = min(static_cast<int>(threadIdx.x) * each, V), to = min(from + each, V);
+  const auto weigh = [&](uint64 *before, uint64 *total) {
     uint64 own = 0;
-    for (int start = 0; start < V; start += DRAW_THREADS) {
-      const int i = start + threadIdx.x, lane = threadIdx.x % 32;
-      const uint32 key = i < V ? keys[i] : 0;
-      const bool is_kept = i < V && key >= least;
-      const uint32 ballot = __ballot_sync(~0u, is_kept);
-      uint32 slot = 0;
-      if (lane == 0) slot = atomicAdd(&kept, __popc(ballot));
-      slot = __shfl_sync(~0u, slot, 0) + __popc(ballot & ((1u << lane) - 1));
-      if (is_kept) {
-        const uint32 mass = mass_of(from_sortable(key), highest);
-        own += mass;
-        if (slot < V / 2) few[slot] = key, few_masses[slot] = mass;
-      }
-    }
-    sum_before(own, scratch[0][0], &total);
+    // Lanes begin at different places, so that they read from different banks.
+    int i = from + (from < to ? threadIdx.x % 32 / 4 % (to - from) : 0);
+    for (int j = from; j < to; j++, i = i + 1 < to ? i + 1 : from) own += mass(keys[i]);
+    *before = sum_before(own, scratch.sums, total);
+    return own;
+  };
+  uint64 before, total, own = weigh(&before, &total);
+  const float share = settings[1];
+  if (share < 1.f) {
     // At least the likeliest is kept.
     const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
-    const bool are_few = kept <= V / 2;
-    __syncthreads();
-    if (!are_few) weigh();
-    const uint32 last = are_few ? lowest_key<false>(few, few_masses, kept, limit, prefix, shift, scratch)
-                                : lowest_key<false>(keys, masses, V, limit, prefix, shift, scratch);
-    least = max(least, last);
+    least = max(least, lowest_key(keys, V, limit, bins, mass, scratch));
+    own = weigh(&before, &total);
   }
-  weigh();
-  // Each thread weighs neighbours, so that the sums run in the order of the vocabulary.
-  const int each = (V + DRAW_THREADS - 1) / DRAW_THREADS, from = threadIdx.x * each, to = min(from + each, V);
-  uint64 own = 0;
-  for (int i = from; i < to; i++) own += masses[i];
-  const uint64 before = sum_before(own, scratch[0][0], &total);
   const uint64 threshold =
       static_cast<uint64>(static_cast<double>(uniform(seeds[blockIdx.y], blockIdx.x, domain)) * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {
     uint64 sum = before;
     int token = from;
     for (; token < to; token++) {
-      sum += masses[token];
+      sum += mass(keys[token]);
       if (sum > threshold) break;
     }
     tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = token;
