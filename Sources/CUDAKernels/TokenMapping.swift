@@ -18,7 +18,7 @@ extension CUDAKernels {
   }
 
   private static func tokenMapBytes(_ C: Int, _ H: Int, _ W: Int, _ tokens: Int) -> Int {
-    4 * (C * ((H + 2) * (W + 2) + 1) + 3 + 36 * C + 4 * H * W + tokens)
+    4 * (C * ((H + 2) * (W + 2) + 1) + 3 + 36 * C + 16 + 4 * H * W + tokens)
   }
 
   /// Adds φ of a scale's enlarged codes to f̂, and averages the sum over the areas of the next scale's tokens.
@@ -39,7 +39,7 @@ extension CUDAKernels {
     let withCodes = needed + 4 * C * size.h * size.w
     let staged = withCodes <= largestSharedMemory
     try kernel("token_map", sharedBytes: staged ? withCodes : needed)(
-      grid: (C / 4, B, 1), threads: 256, overlaps: true,
+      grid: (C / 4, B, 1), threads: 1024, overlaps: true,
       [
         .tensor(tokens), .tensor(weights.codebook), .tensor(weights.weight), .tensor(weights.bias),
         .tensor(fHat), .optional(input), .int(C), .int(size.h), .int(size.w), .int(H), .int(W),
