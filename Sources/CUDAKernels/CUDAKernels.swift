@@ -53,13 +53,14 @@ public final class CUDAKernels: @unchecked Sendable {
     }
   }
 
-  private init(_ dtype: DType) throws {
+  /// - Parameter largestSharedMemory: less than the GPU has, to see what smaller ones do.
+  init(_ dtype: DType, largestSharedMemory: Int? = nil) throws {
     self.dtype = dtype
     let properties = try CUDA.properties()
     let capability = properties.computeCapability
     (computeCapability, multiprocessors) = (capability, properties.multiprocessors)
-    // CUDA's programming guide, table of technical specifications.
-    largestSharedMemory = (capability >= 90 ? 227 : capability % 10 == 0 ? 163 : 99) << 10
+    self.largestSharedMemory = largestSharedMemory ?? properties.sharedMemoryPerBlock
+    let limit = self.largestSharedMemory
     program = try CUDAProgram(
       source: Self.source, name: "mvar.cu",
       definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0"])
@@ -69,7 +70,7 @@ public final class CUDAKernels: @unchecked Sendable {
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
     let program = program
     attentionsAtOnce = try Dictionary(
-      uniqueKeysWithValues: AttentionAtOnce.all.map {
+      uniqueKeysWithValues: AttentionAtOnce.all.filter { $0.sharedBytes <= limit }.map {
         ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
       })
     appendKeys = try program.kernel("append_keys")
@@ -81,12 +82,12 @@ public final class CUDAKernels: @unchecked Sendable {
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
     scansOfFew = try Dictionary(
-      uniqueKeysWithValues: ScanOfFew.allCases.map {
+      uniqueKeysWithValues: ScanOfFew.allCases.filter { $0.sharedBytes <= limit }.map {
         ($0, try program.kernel($0.rawValue, sharedBytes: $0.sharedBytes))
       })
     fewRows = try Dictionary(
       uniqueKeysWithValues: FewRowsForm.names.map {
-        ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes))
+        ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes(of: limit)))
       })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")

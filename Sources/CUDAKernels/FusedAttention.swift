@@ -58,8 +58,8 @@ extension CUDAKernels {
     let C = width / 3
     // Smaller blocks where larger ones would leave multiprocessors free.
     let warps = R * (C / 64) * ((n + 127) / 128) < multiprocessors ? 4 : 8
-    if let form = AttentionAtOnce(tokens: n, warps: warps) {
-      return attention(form, qkv, scale)
+    if let form = AttentionAtOnce(tokens: n, warps: warps), let kernel = attentionsAtOnce[form] {
+      return attention(form, kernel, qkv, scale)
     }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
@@ -87,14 +87,14 @@ extension CUDAKernels {
   }
 
   private func attention(
-    _ form: AttentionAtOnce, _ qkv: Tensor, _ scale: AttentionScale
+    _ form: AttentionAtOnce, _ kernel: CUDAKernel, _ qkv: Tensor, _ scale: AttentionScale
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     let (scales, constant) = scale.parts
     let queries = 16 * form.warps
-    attentionsAtOnce[form]!(
+    kernel(
       grid: ((n + queries - 1) / queries, C / 64, R), threads: 32 * form.warps, overlaps: true,
       [
         .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),

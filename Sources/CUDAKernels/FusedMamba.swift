@@ -75,8 +75,9 @@ extension CUDAKernels {
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
     // Few sequences leave multiprocessors free, and more warps share each of them.
-    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n) {
-      scansOfFew[form]!(
+    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n), let kernel = scansOfFew[form]
+    {
+      kernel(
         grid: (heads, R, 1), threads: form.threads, overlaps: true,
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),

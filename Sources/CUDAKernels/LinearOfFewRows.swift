@@ -5,8 +5,9 @@ struct FewRowsForm: Hashable {
   static let largestRows = 64
   /// Up to so many rows a product is bound by reading its weight, whatever its size.
   private static let alwaysFew = 32
-  /// So that a block of the next product fits beside it.
-  static let mostSharedBytes = 110_000
+  /// So that a block of the next product fits beside it, where a block may have as much as `largest`.
+  static func mostSharedBytes(of largest: Int) -> Int { min(110_000, largest - staticSharedBytes) }
+  private static let staticSharedBytes = 1024
   /// The rows of the weight that a block has, in eights.
   private static let widths = 2...5
 
@@ -19,8 +20,13 @@ struct FewRowsForm: Hashable {
 
   /// Nil where libtorch's product is to be used.
   ///
-  /// - Parameter parts: how many sums may be left to the next kernel.
-  init?(rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int) {
+  /// - Parameters:
+  ///   - parts: how many sums may be left to the next kernel.
+  ///   - largestSharedMemory: what a block may have, in bytes.
+  init?(
+    rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int,
+    largestSharedMemory: Int
+  ) {
     guard (1...Self.largestRows).contains(rows), outputs % 2 == 0 else { return nil }
     let tiles = (rows + 15) / 16
     var best: (form: FewRowsForm, cost: Int)?
@@ -31,7 +37,7 @@ struct FewRowsForm: Hashable {
         // A second block to a multiprocessor would have its weights too late: libtorch's product is as fast.
         if rows > Self.alwaysFew && blocks > multiprocessors { continue }
         let form = FewRowsForm(tiles: tiles, columns: columns, parts: count, share: share)
-        guard form.sharedBytes <= Self.mostSharedBytes else { continue }
+        guard form.sharedBytes <= Self.mostSharedBytes(of: largestSharedMemory) else { continue }
         // Bytes that pass through the busiest multiprocessor, where starting a block counts as some too.
         let loaded = (blocks + multiprocessors - 1) / multiprocessors * (2 * width * share + 6000)
         let cost = loaded + 4 * count * rows * outputs / multiprocessors
@@ -122,7 +128,8 @@ extension CUDAKernels {
   private func fewRowsForm(rows: Int, _ weight: Tensor, parts: [Int]) -> FewRowsForm? {
     let (N, K) = weight.shape2
     return FewRowsForm(
-      rows: rows, inputs: K, outputs: N, parts: parts, multiprocessors: multiprocessors)
+      rows: rows, inputs: K, outputs: N, parts: parts, multiprocessors: multiprocessors,
+      largestSharedMemory: largestSharedMemory)
   }
 
   private func multiply(

@@ -47,6 +47,7 @@ char *gpu(ct_gpu *out) noexcept {
     snprintf(out->name, sizeof out->name, "%s", properties->name);
     out->compute_capability = properties->major * 10 + properties->minor;
     out->multiprocessors = properties->multiProcessorCount;
+    out->shared_memory_per_block = static_cast<int32_t>(properties->sharedMemPerBlockOptin);
     out->memory_bytes = static_cast<int64_t>(properties->totalGlobalMem);
   });
 }

@@ -57,15 +57,16 @@ struct CUDAKernelsTests {
   }
 
   @Test(
-    arguments: types,
+    arguments: kernelSets,
     [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
       (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 1024, 1),
     ])
-  func attendsInsideAScale(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
+  func attendsInsideAScale(_ set: KernelSet, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape
+    let dtype = set.dtype
     try withTorchErrors {
-      let kernels = try CUDAKernels.shared(dtype)
+      let kernels = try set.kernels()
       let qkv = random(R, n, 3 * 64 * H, seed: 5, dtype)
       let scales = Tensor.randn([H], seed: 6).magnitude() * 5 + 1
       let found = kernels.attention(qkv, scale: .unitVectors(scales.to(gpu)))
@@ -163,11 +164,12 @@ struct CUDAKernelsTests {
   }
 
   /// Few sequences are scanned at once, many in chunks.
-  @Test(arguments: types, [(64, 3), (192, 3), (64, 70)])
-  func scansLikeTheMambaLayer(_ dtype: DType, _ size: (width: Int, sequences: Int)) throws {
+  @Test(arguments: kernelSets, [(64, 3), (192, 3), (64, 70)])
+  func scansLikeTheMambaLayer(_ set: KernelSet, _ size: (width: Int, sequences: Int)) throws {
     let (width, R) = size
+    let dtype = set.dtype
     try withTorchErrors {
-      let kernels = try CUDAKernels.shared(dtype)
+      let kernels = try set.kernels()
       let layer = Mamba2(
         Parameters(RandomSource(seed: 9), dtype: .float32, device: .cpu), width: width)
       let weights = MambaScanWeights(
@@ -228,17 +230,44 @@ struct CUDAKernelsTests {
     }
   }
 
+  /// One logit far below leaves all others in few bins.
+  @Test(arguments: types, [(900, 0.9), (0, 0.5), (4095, 1)])
+  func drawsBesideAnOutlier(_ dtype: DType, _ filter: (k: Int, p: Double)) throws {
+    let (n, V) = (24, 4096)
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let logits = Tensor.concatenate(
+        [
+          .full([2, n, 1], -1000).to(dtype, device: gpu),
+          random(2, n, V - 1, seed: 22, dtype),
+        ], axis: 2)
+      let found = try kernels.drawTokens(
+        logits, seeds: .of([5], device: gpu),
+        settings: .of([2, Float(filter.p), Float(filter.k)], shape: [1, 3], device: gpu),
+        progress: 0.5, domain: TokenDraw.domain(scale: 1)
+      ).elements(as: Int.self)
+      let halves = readable(logits)
+      let guided = halves.slice(0, 0..<1) * 2 - halves.slice(0, 1..<2)
+      let kept = LogitFilter(topK: filter.k, topP: filter.p)(guided)
+      let expected = try TokenDraw(seeds: [5], device: .cpu).tokens(kept, scale: 1)
+        .elements(as: Int.self)
+      let equal = zip(found, expected).count { $0 == $1 }
+      #expect(equal >= expected.count - 1, "\(equal) of \(expected.count)")
+    }
+  }
+
   @Test(
-    arguments: types,
+    arguments: kernelSets,
     [
       (1, 256, 8), (2, 1024, 1024), (17, 512, 4256), (33, 768, 74), (64, 4096, 2048),
       (31, 1536, 6320), (32, 6144, 1536), (50, 6144, 1536), (128, 4096, 1024), (3, 192, 96),
       (16, 1920, 1920), (18, 1024, 4096), (41, 1024, 1024), (64, 1024, 3072), (5, 7680, 1920),
     ])
-  func multipliesFewRows(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
+  func multipliesFewRows(_ set: KernelSet, _ shape: (Int, Int, Int)) throws {
     let (M, K, N) = shape
+    let dtype = set.dtype
     try withTorchErrors {
-      let kernels = try CUDAKernels.shared(dtype)
+      let kernels = try set.kernels()
       let x = random(1, M, K, seed: 35, dtype)
       let weight = random(N, K, seed: 36, dtype, scale: 0.05)
       let bias = random(N, seed: 37, dtype)

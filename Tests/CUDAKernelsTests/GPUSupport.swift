@@ -2,6 +2,8 @@ import Testing
 import Torch
 import TorchTestSupport
 
+@testable import CUDAKernels
+
 // What tests of kernels share.
 
 let hasGPU: Bool = {
@@ -10,6 +12,21 @@ let hasGPU: Bool = {
 }()
 let gpu = Device.cuda(0)
 let types: [DType] = [.bfloat16, .float16]
+let kernelSets = types.flatMap { dtype in
+  [false, true].map { KernelSet(dtype: dtype, isOfSmallGPU: $0) }
+}
+
+/// The kernels as this GPU has them, or as one does whose blocks have less shared memory (99 KiB, compute capability 8.6,
+/// 8.9 and 12).
+struct KernelSet: Sendable {
+  let dtype: DType
+  let isOfSmallGPU: Bool
+
+  func kernels() throws -> CUDAKernels {
+    try isOfSmallGPU
+      ? CUDAKernels(dtype, largestSharedMemory: 99 << 10) : CUDAKernels.shared(dtype)
+  }
+}
 
 func random(_ shape: Int..., seed: UInt64, _ dtype: DType, scale: Double = 1) -> Tensor {
   (Tensor.randn(shape, seed: seed) * scale).to(dtype, device: gpu)

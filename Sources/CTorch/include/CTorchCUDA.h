@@ -22,6 +22,7 @@ typedef struct {
   /// 90 is Hopper.
   int32_t compute_capability;
   int32_t multiprocessors;
+  int32_t shared_memory_per_block;
   int64_t memory_bytes;
 } ct_gpu;
 

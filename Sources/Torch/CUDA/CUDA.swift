@@ -51,6 +51,8 @@ public enum CUDA {
     /// 90 is Hopper, 80 Ampere.
     public let computeCapability: Int
     public let multiprocessors: Int
+    /// What a block of a kernel may have, in bytes.
+    public let sharedMemoryPerBlock: Int
     public let memoryBytes: Int
   }
 
@@ -61,7 +63,8 @@ public enum CUDA {
     }
     return Properties(
       name: name, computeCapability: Int(gpu.compute_capability),
-      multiprocessors: Int(gpu.multiprocessors), memoryBytes: Int(gpu.memory_bytes))
+      multiprocessors: Int(gpu.multiprocessors),
+      sharedMemoryPerBlock: Int(gpu.shared_memory_per_block), memoryBytes: Int(gpu.memory_bytes))
   }
 
   /// Waits until everything that was queued on the current GPU is done.
