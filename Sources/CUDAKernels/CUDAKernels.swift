@@ -10,7 +10,8 @@ import Torch
 /// `withTorchErrors`.
 public final class CUDAKernels: @unchecked Sendable {
   public let dtype: DType
-  let modulatedNorm: CUDAKernel
+  let modulatedNormOfSum: CUDAKernel
+  let modulatedNormOfParts: CUDAKernel
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
   let attentionsAtOnce: [AttentionAtOnce: CUDAKernel]
@@ -64,7 +65,8 @@ public final class CUDAKernels: @unchecked Sendable {
     program = try CUDAProgram(
       source: Self.source, name: "mvar.cu",
       definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0"])
-    modulatedNorm = try program.kernel("modulated_norm")
+    modulatedNormOfSum = try program.kernel("modulated_norm_of_sum")
+    modulatedNormOfParts = try program.kernel("modulated_norm_of_parts")
     // 16 rows of queries a warp, 64 of keys and of values.
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)

@@ -73,7 +73,9 @@ extension CUDAKernels {
     let (R, n, C) = x.shape3
     let gains = output?.table.rows ?? table.rows
     let y = output?.y
-    modulatedNorm(
+    // Registers for parts would leave room for fewer blocks.
+    let kernel = (y?.parts.length(0) ?? 0) > 1 ? modulatedNormOfParts : modulatedNormOfSum
+    kernel(
       grid: (n, R, 1), threads: threads(for: C), overlaps: true,
       [
         .tensor(x), .optional(y?.parts), .tensor(out), .tensor(gains), .tensor(table.rows),

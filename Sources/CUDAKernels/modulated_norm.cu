@@ -10,18 +10,19 @@ __device__ __forceinline__ void sums_of_block(float &a, float &b, float *scratch
 
 /// Ends one sublayer and begins the next: x += γ·y, out = LN(x)·(1 + s) + b, with ε = 1e-6.
 ///
-/// x [R, n, C] in place; y [parts, R, n, C], the sum of whose parts and of bias [C] (or null) is added, or null to leave x
+/// x [R, n, C] in place; y [parts, R, n, C], parts ≤ MOST_PARTS, the sum of whose parts and of bias [C] (or null) is added, or null to leave x
 /// as it is; modulations [conditions, stride], of which row
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. One block a token; C is a multiple
 /// of 8 and at most 8 times the threads.
 /// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
 /// Nothing of the modulations, the gains and the bias may be written by a kernel that the one in front of this overlaps with.
 /// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
-extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
-                                          const half_t *modulations, const float *squares, int C, int gain_stride,
-                                          int gain_offset, int stride, int scale_offset, int shift_offset,
-                                          int last_condition, int groups, int inner, const half_t *bias, int parts,
-                                          float *scales) {
+template <int MOST_PARTS>
+__device__ __forceinline__ void modulated_norm(half_t *x, const half_t *y, half_t *out, const half_t *gains,
+                                               const half_t *modulations, const float *squares, int C, int gain_stride,
+                                               int gain_offset, int stride, int scale_offset, int shift_offset,
+                                               int last_condition, int groups, int inner, const half_t *bias, int parts,
+                                               float *scales) {
   __shared__ float scratch[96];
   let_successor_start();
   const long long token = static_cast<long long>(blockIdx.y) * gridDim.x + blockIdx.x;
@@ -38,8 +39,17 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
   }
   wait_for_predecessor();
 
+  // All is asked for before anything waits.
+  uint4 own_x, own_y[MOST_PARTS];
+  if (active) own_x = load16(x + token * C + column);
+  if (active && y) {
+    const long long part_size = static_cast<long long>(gridDim.y) * gridDim.x * C;
+#pragma unroll
+    for (int part = 0; part < MOST_PARTS; part++) {
+      if (part < parts) own_y[part] = load16(y + part * part_size + token * C + column);
+    }
+  }
   float value[8] = {};
-  if (active) unpack(load16(x + token * C + column), value);
   if (y) {
     float factor = 1.f;
     if (squares) {
@@ -50,11 +60,12 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
       factor = rsqrtf(sum / inner + 1e-5f);
     }
     if (active) {
-      float added[8], gain[8];
-      unpack(load16(y + token * C + column), added);
-      for (int part = 1; part < parts; part++) {
+      float added[8] = {}, gain[8];
+#pragma unroll
+      for (int part = 0; part < MOST_PARTS; part++) {
+        if (part >= parts) break;
         float more[8];
-        unpack(load16(y + (part * static_cast<long long>(gridDim.y) * gridDim.x + token) * C + column), more);
+        unpack(own_y[part], more);
         for (int i = 0; i < 8; i++) added[i] += more[i];
       }
       if (bias) {
@@ -62,12 +73,15 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
         unpack(own_bias, offset);
         for (int i = 0; i < 8; i++) added[i] += offset[i];
       }
+      unpack(own_x, value);
       unpack(own_gain, gain);
       for (int i = 0; i < 8; i++) value[i] += gain[i] * (added[i] * factor);
       const uint4 rounded = pack(value);
       store16(x + token * C + column, rounded);
       unpack(rounded, value);
     }
+  } else if (active) {
+    unpack(own_x, value);
   }
   if (!out) return;
 
@@ -94,6 +108,18 @@ extern "C" __global__ void modulated_norm(half_t *x, const half_t *y, half_t *ou
     store16(out + token * C + column, pack(value));
   }
 }
+
+#define MODULATED_NORM(NAME, MOST_PARTS)                                                                              \
+  extern "C" __global__ void NAME(half_t *x, const half_t *y, half_t *out, const half_t *gains,                       \
+                                  const half_t *modulations, const float *squares, int C, int gain_stride,            \
+                                  int gain_offset, int stride, int scale_offset, int shift_offset,                    \
+                                  int last_condition, int groups, int inner, const half_t *bias, int parts,           \
+                                  float *scales) {                                                                    \
+    modulated_norm<MOST_PARTS>(x, y, out, gains, modulations, squares, C, gain_stride, gain_offset, stride,           \
+                               scale_offset, shift_offset, last_condition, groups, inner, bias, parts, scales);       \
+  }
+MODULATED_NORM(modulated_norm_of_sum, 1)
+MODULATED_NORM(modulated_norm_of_parts, 8)
 
 /// GELU (tanh form) of rows x [rows, N], to 8 bits with a scale each: out [rows, N], scales [rows]. One block a row; N a
 /// multiple of 8 and at most 8·EACH times the threads.
