@@ -64,8 +64,8 @@ extension CUDAKernels {
     let C = input.channels
     let out = Self.emptyImages((B, C, H, W), input.x)
     normSiLU(
-      grid: (Self.groups(pixels: H * W, channels: C), B, 1), threads: Self.normThreads(channels: C),
-      overlaps: true,
+      grid: (groups(pictures: B, pixels: H * W, channels: C), B, 1),
+      threads: Self.normThreads(channels: C), overlaps: true,
       [
         .tensor(input.x), .tensor(factors), .tensor(out), .int(H * W), .int(C), .int(stride),
         .int(activates ? 1 : 0),
@@ -92,7 +92,7 @@ extension CUDAKernels {
   ) -> Tensor {
     let (B, C, H, W) = shape
     // As many as fill a GPU with one picture, and no more than are summed up quickly.
-    let slices = max(1, min(128, H * W / 64))
+    let slices = max(1, min(256, H * W / 16))
     let sums = Tensor.empty([B, slices, 32, 2], device: source.device)
     normStatistics(
       grid: (slices, B, 1), threads: Self.normThreads(channels: C), overlaps: true,
@@ -106,9 +106,18 @@ extension CUDAKernels {
   /// Each thread has eight channels.
   static func normThreads(channels C: Int) -> Int { C / 8 * max(1, 320 / (C / 8)) }
 
-  /// Blocks for a picture, of 16 pixels a thread.
-  static func groups(pixels: Int, channels C: Int) -> Int {
-    let block = 16 * (8 * normThreads(channels: C) / C)
+  /// Blocks for a picture: of 16 pixels a thread, or of 4 where a GPU would have too few blocks.
+  private func groups(pictures: Int, pixels: Int, channels C: Int) -> Int {
+    func groups(each: Int) -> Int {
+      Self.groups(pixels: pixels, channels: C, each: each)
+    }
+    let few = groups(each: 16)
+    return few * pictures >= 8 * multiprocessors ? few : groups(each: 4)
+  }
+
+  /// Blocks for a picture, of `each` pixels a thread.
+  static func groups(pixels: Int, channels C: Int, each: Int = 16) -> Int {
+    let block = each * (8 * normThreads(channels: C) / C)
     return (pixels + block - 1) / block
   }
 

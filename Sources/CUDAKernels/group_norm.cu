@@ -78,17 +78,12 @@ extern "C" __global__ void norm_statistics(const half_t *source, const half_t *o
   }
 }
 
-/// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
-/// where `bias` (or null) is still to be added to x. Grid: pictures; 512 threads.
-extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
-                                                               const half_t *shift, const half_t *bias, float *factors,
-                                                               int slices, int pixels, int C) {
+/// The sums over the slices of a picture, by 512 threads; `totals` holds 2·GROUPS numbers.
+__device__ __forceinline__ void sum_slices(const float *sums, int slices, float *totals) {
   constexpr int PARTS = 8;
-  __shared__ float parts[PARTS][2 * GROUPS], totals[2 * GROUPS];
-  let_successor_start();
-  wait_for_predecessor();
+  __shared__ float parts[PARTS][2 * GROUPS];
   const int number = threadIdx.x % (2 * GROUPS), part = threadIdx.x / (2 * GROUPS), each = (slices + PARTS - 1) / PARTS;
-  sums += static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS + number;
+  sums += number;
   float sum = 0.f;
 #pragma unroll 16
   for (int slice = part * each; slice < min(part * each + each, slices); slice++) sum += sums[slice * 2 * GROUPS];
@@ -100,6 +95,17 @@ extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums
     totals[number] = total;
   }
   __syncthreads();
+}
+
+/// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
+/// where `bias` (or null) is still to be added to x. Grid: pictures; 512 threads.
+extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
+                                                               const half_t *shift, const half_t *bias, float *factors,
+                                                               int slices, int pixels, int C) {
+  __shared__ float totals[2 * GROUPS];
+  let_successor_start();
+  wait_for_predecessor();
+  sum_slices(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, totals);
   const float count = static_cast<float>(pixels) * (C / GROUPS);
   float *own = factors + static_cast<long long>(blockIdx.x) * 2 * C;
   for (int c = threadIdx.x; c < C; c += blockDim.x) {

@@ -14,13 +14,7 @@ extern "C" __global__ __launch_bounds__(512) void norm_moments(const float *sums
   __shared__ float totals[2 * GROUPS];
   let_successor_start();
   wait_for_predecessor();
-  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
-    const float *own = sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS + i;
-    float total = 0.f;
-    for (int slice = 0; slice < slices; slice++) total += own[slice * 2 * GROUPS];
-    totals[i] = total;
-  }
-  __syncthreads();
+  sum_slices(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, totals);
   const float count = static_cast<float>(pixels) * (C / GROUPS);
   float *own = moments + static_cast<long long>(blockIdx.x) * 2 * C;
   for (int c = threadIdx.x; c < C; c += blockDim.x) {
