@@ -140,8 +140,11 @@ extension Tensor {
   public func clone() -> Tensor { make("clone", [self]) { $0.clone(handle, &$1) } }
 
   /// Overwrites the elements with those of `source`, converted and broadcast.
-  public func copyInPlace(from source: Tensor) {
-    perform("copy", [self, source]) { $0.copy_into(handle, source.handle) }
+  ///
+  /// - Parameter nonBlocking: does not wait for the GPU. `source` may be forgotten at once, but if it lies in pinned memory it
+  ///   must not be changed before the GPU has read it.
+  public func copyInPlace(from source: Tensor, nonBlocking: Bool = false) {
+    perform("copy", [self, source]) { $0.copy_into(handle, source.handle, nonBlocking) }
   }
 
   public func fillInPlace(_ value: Double) { perform("fill", [self]) { $0.fill(handle, value) } }

@@ -50,7 +50,8 @@ OP(to, (ct_tensor x, ct_dtype dtype, ct_device where, bool copy, ct_tensor *out)
 OP(contiguous, (ct_tensor x, bool channels_last, ct_tensor *out),
    *out = give(view(x).contiguous(channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous)))
 OP(clone, (ct_tensor x, ct_tensor *out), *out = give(view(x).clone()))
-OP(copy_into, (ct_tensor destination, ct_tensor source), view(destination).copy_(view(source)))
+OP(copy_into, (ct_tensor destination, ct_tensor source, bool non_blocking),
+   view(destination).copy_(view(source), non_blocking))
 OP(fill, (ct_tensor x, double value), view(x).fill_(value))
 OP(view_as_dtype, (ct_tensor x, ct_dtype dtype, ct_tensor *out), *out = give(view(x).view(type(dtype))))
 

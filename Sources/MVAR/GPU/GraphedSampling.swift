@@ -50,12 +50,13 @@ final class GraphedSampling: @unchecked Sendable {
     func padded<T>(_ values: [T]) -> [T] {
       values + Array(repeating: values[values.count - 1], count: batch - values.count)
     }
-    self.labels.copyInPlace(from: .of(padded(labels) + [unconditionalLabel]))
-    self.seeds.copyInPlace(from: .of(padded(seeds).map { Int(bitPattern: UInt($0)) }))
+    self.labels.copyInPlace(from: .of(padded(labels) + [unconditionalLabel]), nonBlocking: true)
+    self.seeds.copyInPlace(
+      from: .of(padded(seeds).map { Int(bitPattern: UInt($0)) }), nonBlocking: true)
     self.settings.copyInPlace(
       from: .of(
         padded(settings).flatMap { [Float($0.guidance), Float($0.topP), Float($0.topK)] },
-        shape: [batch, 3]))
+        shape: [batch, 3]), nonBlocking: true)
     _ = try condition.run { [model, classes = self.labels] in model.condition(classes) }
   }
 
