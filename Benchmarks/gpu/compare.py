@@ -113,6 +113,16 @@ def plot(results: list[dict], file: Path, title: str) -> None:
     axes.grid(True, which="both", alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(file, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def write(o: argparse.Namespace, device: str, title: str, results: list[dict], lines: list[str]) -> None:
+    (o.out / f"{o.name}.json").write_text(json.dumps({"device": device, "rows": results}, indent=1))
+    (o.out / f"{o.name}.md").write_text(f"{title}; milliseconds an image\n\n{HEADING}\n" + "\n".join(lines) + "\n")
+    try:
+        plot(results, o.out / f"{o.name}.svg", title)
+    except ImportError:
+        print("no plot: matplotlib is missing", file=sys.stderr)
 
 
 def main() -> None:
@@ -122,18 +132,14 @@ def main() -> None:
     device = torch.cuda.get_device_name()
     title = f"{device}, {o.image_size} px, {o.dtype}, libtorch {torch.__version__}"
     print(f"{title}; milliseconds an image\n\n{HEADING}", flush=True)
+    o.out.mkdir(parents=True, exist_ok=True)
     results, lines = [], []
     for row in rows(o):
         results.append(row)
         lines.append(line(row))
         print(lines[-1], flush=True)
-    o.out.mkdir(parents=True, exist_ok=True)
-    (o.out / f"{o.name}.json").write_text(json.dumps({"device": device, "torch": torch.__version__, "rows": results}, indent=1))
-    (o.out / f"{o.name}.md").write_text(f"{title}; milliseconds an image\n\n{HEADING}\n" + "\n".join(lines) + "\n")
-    try:
-        plot(results, o.out / f"{o.name}.svg", title)
-    except ImportError:
-        print("no plot: matplotlib is missing", file=sys.stderr)
+        # After every row, so that a run that is cut short loses nothing.
+        write(o, device, title, results, lines)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ struct FewRowsForm: Hashable {
   /// So that a block of the next product fits beside it, where a block may have as much as `largest`.
   static func mostSharedBytes(of largest: Int) -> Int { min(110_000, largest - staticSharedBytes) }
   private static let staticSharedBytes = 1024
+  /// Widths of models whose products leave a multiprocessor a single block.
+  static let narrow = 1024
   /// The rows of the weight that a block has, in eights.
   private static let widths = 2...5
 
@@ -17,6 +19,8 @@ struct FewRowsForm: Hashable {
   /// Sums that are left to the next kernel.
   let parts: Int
   let sharedBytes: Int
+  /// Whether a multiprocessor has so few blocks that each may have more registers.
+  let isRoomy: Bool
 
   /// Nil where libtorch's product is to be used.
   ///
@@ -36,7 +40,12 @@ struct FewRowsForm: Hashable {
         let blocks = (outputs + width - 1) / width * count
         // A second block to a multiprocessor would have its weights too late: libtorch's product is as fast.
         if rows > Self.alwaysFew && blocks > multiprocessors { continue }
-        let form = FewRowsForm(tiles: tiles, columns: columns, parts: count, share: share)
+        // In wide models it is slower as a whole: the products beside this one have more blocks, which then have no room
+        // before this one ends.
+        let isRoomy =
+          tiles <= 2 && blocks <= multiprocessors && min(inputs, outputs) <= Self.narrow
+        let form = FewRowsForm(
+          tiles: tiles, columns: columns, parts: count, share: share, isRoomy: isRoomy)
         guard form.sharedBytes <= Self.mostSharedBytes(of: largestSharedMemory) else { continue }
         // Bytes that pass through the busiest multiprocessor, where starting a block counts as some too.
         let loaded = (blocks + multiprocessors - 1) / multiprocessors * (2 * width * share + 6000)
@@ -48,8 +57,8 @@ struct FewRowsForm: Hashable {
     self = best.form
   }
 
-  private init(tiles: Int, columns: Int, parts: Int, share: Int) {
-    (self.tiles, self.columns, self.parts) = (tiles, columns, parts)
+  private init(tiles: Int, columns: Int, parts: Int, share: Int, isRoomy: Bool) {
+    (self.tiles, self.columns, self.parts, self.isRoomy) = (tiles, columns, parts, isRoomy)
     // The weight with 32 numbers between rows; then the sums of all slices in its place.
     let weight = 8 * columns * (share + 32) * 2
     sharedBytes = max(weight, 16 * tiles * Self.slices(tiles) * (8 * columns + 4) * 4)
@@ -60,14 +69,18 @@ struct FewRowsForm: Hashable {
 
   var threads: Int { 32 * tiles * Self.slices(tiles) }
 
-  var name: String { Self.name(tiles, columns) }
+  var name: String { Self.name(tiles, columns, isRoomy: isRoomy) }
 
-  private static func name(_ tiles: Int, _ columns: Int) -> String {
-    "linear_few_rows_\(tiles)_\(columns)"
+  private static func name(_ tiles: Int, _ columns: Int, isRoomy: Bool) -> String {
+    "linear_few_rows_\(isRoomy ? "roomy_" : "")\(tiles)_\(columns)"
   }
 
   static var names: [String] {
-    (1...largestRows / 16).flatMap { tiles in widths.map { name(tiles, $0) } }
+    (1...largestRows / 16).flatMap { tiles in
+      (tiles <= 2 ? [false, true] : [false]).flatMap { isRoomy in
+        widths.map { name(tiles, $0, isRoomy: isRoomy) }
+      }
+    }
   }
 }
 
@@ -139,7 +152,7 @@ extension CUDAKernels {
     let (N, K) = weight.shape2
     // Measured on an H100: weights of narrow models are in time even so, and those of the product after the next one
     // would come between.
-    let yieldsLate = min(N, K) <= 1024 && rows <= 32
+    let yieldsLate = min(N, K) <= FewRowsForm.narrow && rows <= 32
     fewRows[form.name]!(
       grid: ((N + 8 * form.columns - 1) / (8 * form.columns), form.parts, 1),
       threads: form.threads, sharedBytes: form.sharedBytes, overlaps: true,

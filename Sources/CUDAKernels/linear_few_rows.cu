@@ -141,18 +141,21 @@ __device__ __forceinline__ void linear_few_rows(const half_t *x, const half_t *w
   }
 }
 
-#define LINEAR_FEW_ROWS(TILES, SLICES, COLUMNS, RING, BLOCKS)                                                         \
-  extern "C" __global__ __launch_bounds__(32 * TILES * SLICES, BLOCKS) void linear_few_rows_##TILES##_##COLUMNS(      \
+#define LINEAR_FEW_ROWS(NAME, TILES, SLICES, COLUMNS, RING, BLOCKS)                                                   \
+  extern "C" __global__ __launch_bounds__(32 * TILES * SLICES, BLOCKS) void NAME##_##TILES##_##COLUMNS(               \
       const half_t *x, const half_t *weight, const half_t *bias, half_t *y, int M, int N, int K, int with_gelu,       \
       int yields_late) {                                                                                              \
     linear_few_rows<TILES, SLICES, COLUMNS, RING>(x, weight, bias, y, M, N, K, with_gelu, yields_late);               \
   }
-#define LINEAR_FEW_ROWS_OF_ALL_WIDTHS(TILES, SLICES, RING, BLOCKS) \
-  LINEAR_FEW_ROWS(TILES, SLICES, 2, RING, BLOCKS)                  \
-  LINEAR_FEW_ROWS(TILES, SLICES, 3, RING, BLOCKS)                  \
-  LINEAR_FEW_ROWS(TILES, SLICES, 4, RING, BLOCKS)                  \
-  LINEAR_FEW_ROWS(TILES, SLICES, 5, RING, BLOCKS)
-LINEAR_FEW_ROWS_OF_ALL_WIDTHS(1, 8, 4, 3)
-LINEAR_FEW_ROWS_OF_ALL_WIDTHS(2, 4, 8, 2)
-LINEAR_FEW_ROWS_OF_ALL_WIDTHS(3, 4, 4, 1)
-LINEAR_FEW_ROWS_OF_ALL_WIDTHS(4, 4, 4, 1)
+#define LINEAR_FEW_ROWS_OF_ALL_WIDTHS(NAME, TILES, SLICES, RING, BLOCKS) \
+  LINEAR_FEW_ROWS(NAME, TILES, SLICES, 2, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(NAME, TILES, SLICES, 3, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(NAME, TILES, SLICES, 4, RING, BLOCKS)                  \
+  LINEAR_FEW_ROWS(NAME, TILES, SLICES, 5, RING, BLOCKS)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows, 1, 8, 4, 3)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows, 2, 4, 8, 2)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows, 3, 4, 4, 1)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows, 4, 4, 4, 1)
+// Where multiprocessors have few blocks, each may have more registers, and ask for more of x at once.
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows_roomy, 1, 8, 6, 2)
+LINEAR_FEW_ROWS_OF_ALL_WIDTHS(linear_few_rows_roomy, 2, 4, 12, 1)

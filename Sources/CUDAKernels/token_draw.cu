@@ -139,7 +139,8 @@ __device__ float uniform(uint64 seed, uint32 index, uint64 domain) {
 /// logits [2·B, n, V], conditional half first → tokens [B, n]. settings [B, 3]: guidance, top-p, top-k (0: all) of each
 /// picture, as floats.
 ///
-/// `progress` is k / (K − 1). Shared memory: V keys; V ≤ 65536. Grid: tokens, pictures.
+/// `progress` is k / (K − 1). Shared memory: V keys; V ≤ 65536. Grid: tokens, pictures. seeds and settings may not be
+/// written by a kernel that the one in front of this overlaps with.
 extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half_t *logits, long long *tokens,
                                                                       const uint64 *seeds, const float *settings,
                                                                       float progress, uint64 domain, int V) {
@@ -149,12 +150,15 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   let_successor_start();
   if (threadIdx.x == 0) highest_key = 0, lowest_key_of_all = ~0u;
   __syncthreads();
+  // What is drawn, and how, was written long ago.
+  settings += blockIdx.y * 3;
+  const float guidance = settings[0] * progress, share = settings[1];
+  const int k = static_cast<int>(settings[2]);
+  const double number = uniform(seeds[blockIdx.y], blockIdx.x, domain);
   wait_for_predecessor();
   const int n = gridDim.x, B = gridDim.y;
   const half_t *conditional = logits + (static_cast<long long>(blockIdx.y) * n + blockIdx.x) * V;
   const half_t *unconditional = conditional + static_cast<long long>(B) * n * V;
-  settings += blockIdx.y * 3;
-  const float guidance = settings[0] * progress;
   uint32 top = 0, bottom = ~0u;
 #pragma unroll 8
   for (int i = threadIdx.x; i < V; i += DRAW_THREADS) {
@@ -169,7 +173,6 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
   const float highest = from_sortable(highest_key), range = highest - from_sortable(lowest_key_of_all);
   const DrawBins bins = {highest, range > 0.f ? DRAW_BINS / range : 0.f};
 
-  const int k = static_cast<int>(settings[2]);
   uint32 least = 0;
   if (k > 0 && k < V) least = lowest_key(keys, V, k, bins, [](uint32) { return 1u; }, scratch);
   const auto mass = [&](uint32 key) { return key >= least ? mass_of(from_sortable(key), highest) : 0; };
@@ -184,15 +187,13 @@ extern "C" __global__ __launch_bounds__(DRAW_THREADS) void token_draw(const half
     return own;
   };
   uint64 before, total, own = weigh(&before, &total);
-  const float share = settings[1];
   if (share < 1.f) {
     // At least the likeliest is kept.
     const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
     least = max(least, lowest_key(keys, V, limit, bins, mass, scratch));
     own = weigh(&before, &total);
   }
-  const uint64 threshold =
-      static_cast<uint64>(static_cast<double>(uniform(seeds[blockIdx.y], blockIdx.x, domain)) * static_cast<double>(total));
+  const uint64 threshold = static_cast<uint64>(number * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {
     uint64 sum = before;
     int token = from;
