@@ -19,6 +19,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
+  let mambaScanOf16: CUDAKernel
   let scansOfFew: [ScanOfFew: CUDAKernel]
   let normStatistics: CUDAKernel
   let normFactors: CUDAKernel
@@ -81,6 +82,7 @@ public final class CUDAKernels: @unchecked Sendable {
     mambaShared = try program.kernel("mamba_shared")
     // 64 rows of x, B, C, the state and the gates, and 67 of what is convolved.
     mambaScan = try program.kernel("mamba_scan", sharedBytes: 5 * 64 * 144 + 67 * 128)
+    mambaScanOf16 = try program.kernel("mamba_scan_of_16")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
     scansOfFew = try Dictionary(
@@ -108,7 +110,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.common_cu, PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
       PackageResources.mamba_scan_cu, PackageResources.mamba_scan_short_cu,
-      PackageResources.mamba_scan_at_once_cu,
+      PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,

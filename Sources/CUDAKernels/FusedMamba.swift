@@ -74,11 +74,9 @@ extension CUDAKernels {
     let squares = Tensor.empty([R, heads, n], device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
-    // Few sequences leave multiprocessors free, and more warps share each of them.
-    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n), let kernel = scansOfFew[form]
-    {
+    if let (kernel, threads) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {
       kernel(
-        grid: (heads, R, 1), threads: form.threads, overlaps: true,
+        grid: (heads, R, 1), threads: threads, overlaps: true,
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
           .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
@@ -104,5 +102,17 @@ extension CUDAKernels {
         .int(keepsState ? 1 : 0),
       ])
     return (y, squares)
+  }
+
+  /// The scan whose blocks have all tokens of a head at once, and its threads; nil where chunks are better.
+  private func wholeScaleScan(sequences R: Int, heads: Int, tokens n: Int) -> (
+    kernel: CUDAKernel, threads: Int
+  )? {
+    // Few sequences leave multiprocessors free, and more warps share each of them.
+    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n), let kernel = scansOfFew[form]
+    {
+      return (kernel, form.threads)
+    }
+    return n <= 16 ? (mambaScanOf16, 128) : nil
   }
 }

@@ -87,6 +87,9 @@ __device__ __forceinline__ void weigh_group(uint32 *weights, const uint32 (*c)[4
   weights[2] = pack(s[1][0], s[1][1]), weights[3] = pack(s[1][2], s[1][3]);
 }
 
+/// y·SiLU(z) for two numbers; y in 16 bits is what the gate is applied to, in every form of the scan.
+__device__ __forceinline__ uint32 gated(uint32 y, uint32 z) { return pack(first(y) * silu(first(z)), second(y) * silu(second(z))); }
+
 /// B and C of projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], convolved and activated: shared [R, n, 128].
 ///
 /// conv_before, conv_after [R, 3, D + 128]: what is carried between scales, or null. Grid: groups of 32 tokens,
@@ -171,7 +174,27 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       }
     }
   };
+  const auto load_shared = [&](int start) {
+    for (int row = threadIdx.x / 8; row < 64; row += 16) {
+      const half_t *source = shared + (start + row) * 128 + column;
+      copy16_async(bs + row * ROW + column, source, start + row < n);
+      copy16_async(cs + row * ROW + column, source + 64, start + row < n);
+    }
+  };
+  // Each warp copies its own.
+  const auto load_gates = [&](int start) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int row = warp * 16 + lane / 8 + 4 * i;
+      copy16_async(zs + row * ROW + column, gates + static_cast<long long>(start + row) * stride, start + row < n, aligned);
+    }
+  };
+  // Of the first chunk all is asked for at once.
   load_raw(0);
+  commit_copies();
+  load_shared(0);
+  commit_copies();
+  load_gates(0);
   commit_copies();
   const auto load_dt = [&](int start) {
     const int token = start + warp * 16 + lane;
@@ -182,21 +205,14 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   for (int start = 0; start < n; start += 64) {
     const int count = min(64, n - start);
     const bool active = warp * 16 < count;
-    wait_for_copies();
+    if (start == 0) wait_for_copies_but<2>(); else wait_for_copies();
     __syncthreads();
-    for (int row = threadIdx.x / 8; row < 64; row += 16) {
-      const half_t *source = shared + (start + row) * 128 + column;
-      copy16_async(bs + row * ROW + column, source, row < count);
-      copy16_async(cs + row * ROW + column, source + 64, row < count);
+    if (start > 0) {
+      load_shared(start);
+      commit_copies();
+      load_gates(start);
+      commit_copies();
     }
-    commit_copies();
-    // The gates come in later; each warp copies its own.
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int row = warp * 16 + lane / 8 + 4 * i;
-      copy16_async(zs + row * ROW + column, gates + static_cast<long long>(start + row) * stride, row < count, aligned);
-    }
-    commit_copies();
     // The next chunk's gates are on their way to the cache.
     if (threadIdx.x < 64 && start + 64 + threadIdx.x < n) {
       const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x) * stride + own;
@@ -321,8 +337,9 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       *reinterpret_cast<float2 *>(own_state + 8 * 64 + tile * 8) = make_float2(h[tile][2], h[tile][3]);
     }
   }
-  if (conv_after) {
-    conv_after += sequence * 3 * channels;
-    keep_last_rows(conv_after + own, xbc + own, stride, conv_before ? conv_before + own : nullptr, channels, n);
+  // The last chunk's rows still lie where they came in.
+  if (conv_after && threadIdx.x < 96) {
+    const int row = threadIdx.x / 32, last_start = (n - 1) / 64 * 64;
+    store4(conv_after + (sequence * 3 + row) * channels + own + lane * 2, load4(raw + (n - last_start + row) * 64 + lane * 2));
   }
 }

@@ -171,10 +171,7 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
       half_t *target = out + (sequence * n + upper) * inner + own + part * 16 + j * 8 + 2 * t;
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const uint32 z = gate[j][half];
-        // y in 16 bits is what the gate is applied to, as in the form for many sequences.
-        const uint32 rounded = pack(y[j][2 * half], y[j][2 * half + 1]);
-        const uint32 pair = pack(first(rounded) * silu(first(z)), second(rounded) * silu(second(z)));
+        const uint32 pair = gated(pack(y[j][2 * half], y[j][2 * half + 1]), gate[j][half]);
         sums[half] += first(pair) * first(pair) + second(pair) * second(pair);
         if (upper + 8 * half < n) store4(target + 8ll * half * inner, pair);
       }
