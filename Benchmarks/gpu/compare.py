@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+NAMES = {"mvar": "M-VAR", "var": "VAR"}
 BASELINE = Path(__file__).resolve().parent.parent / "pytorch" / "bench.py"
 
 
@@ -101,16 +102,20 @@ def plot(results: list[dict], file: Path, title: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    for model, depth in dict.fromkeys((r["model"], r["depth"]) for r in results):
-        for key, style in (("mvar", "-o"), ("eager", "--s")):
+    models = list(dict.fromkeys((r["model"], r["depth"]) for r in results))
+    for color, (model, depth) in enumerate(models):
+        for key, style, name in (("mvar", "-o", "here"), ("eager", "--s", "PyTorch")):
             points = [(r["batch"], milliseconds(r.get(key))) for r in results
                       if (r["model"], r["depth"]) == (model, depth) and r.get(key)]
             if points:
-                name = "PyTorch" if key == "eager" else "mvar"
-                axes.plot(*zip(*points), style, label=f"{model} d{depth}, {name}")
+                label = f"{NAMES[model]} d{depth}, {name}"
+                axes.plot(*zip(*points), style, color=f"C{color}", label=label)
+    batches = sorted({r["batch"] for r in results})
     axes.set(xscale="log", yscale="log", xlabel="pictures in a batch", ylabel="milliseconds a picture", title=title)
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.grid(True, which="both", alpha=0.3)
+    axes.set_xticks(batches, [str(b) for b in batches])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(True, alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(file, bbox_inches="tight")
     pyplot.close(figure)
