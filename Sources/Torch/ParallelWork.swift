@@ -1,0 +1,42 @@
+import CTorch
+
+/// Does `count` units of work with the threads that libtorch's operations use, on memory that tensors own.
+///
+/// Does nothing once an operation of this scope has failed: placeholders have no such memory.
+///
+/// - Parameters:
+///   - grain: Units that a thread takes at a time.
+///   - body: Does a range of units; several ranges at once.
+package func inParallel(
+  _ count: Int, grain: Int = 1, _ body: @Sendable (Range<Int>) -> Void
+) {
+  guard ErrorScope.current?.first == nil else { return }
+  typealias Body = @Sendable (Range<Int>) -> Void
+  withoutActuallyEscaping(body) { body in
+    withUnsafePointer(to: body) { context in
+      perform("parallel_for") {
+        $0.parallel_for(
+          Int64(count), Int64(grain),
+          { context, begin, end in
+            context!.assumingMemoryBound(to: Body.self).pointee(Int(begin)..<Int(end))
+          }, UnsafeMutableRawPointer(mutating: context))
+      }
+    }
+  }
+}
+
+extension Tensor {
+  /// Where the elements of a tensor on a CPU lie.
+  package var memory: UnsafeMutableRawPointer {
+    var address: UnsafeMutableRawPointer?
+    perform("data", [self]) { $0.data(handle, &address) }
+    return address!
+  }
+
+  /// Whether kernels of ours may compute with it: on a CPU that can run them, in a type that they know, with neighbours
+  /// side by side along the last axis, and with no gradient to record.
+  package var suitsCPUKernels: Bool {
+    device == .cpu && Device.cpuRunsKernels && (dtype == .float32 || dtype == .bfloat16)
+      && strides.last == 1 && !requiresGradient
+  }
+}
