@@ -25,7 +25,7 @@ struct CPUMixer {
   ) {
     let (B, L, channels) = xBC.shape3
     let (H, N, P) = (dt.length(2), MambaMixing.stateSize, MambaMixing.headSize)
-    precondition(channels == H * P + 2 * N && taps.shape == [4, channels])
+    requireOfTensors(channels == H * P + 2 * N && taps.shape == [4, channels])
     let before = state?.conv ?? .zeros([B, 3, channels], dtype: xBC.dtype)
     let scratch = Tensor.empty([MambaMixing.scratchCount(batch: B, tokens: L)])
     let ssm =
@@ -37,7 +37,7 @@ struct CPUMixer {
         taps: taps.numbers, bias: convBias.numbers, stepBias: dtBias.numbers, a: a.numbers,
         d: d.numbers),
       steps: dt.rows, scratch: scratch.numbers, state: ssm.numbers, output: y.rows)
-    precondition(dt.dtype == xBC.dtype && before.dtype == xBC.dtype)
+    requireOfTensors(dt.dtype == xBC.dtype && before.dtype == xBC.dtype)
     let type = xBC.kernelType
     inParallel(mixing.preparations, grain: 8) { mixing.prepare($0, type) }
     inParallel(mixing.scans, grain: 2) { mixing.scan($0, type) }
@@ -58,8 +58,8 @@ extension Tensor {
   /// RMSNorm(self SiLU(z)) in the memory of self, for `[B, L, C]` that kernels for CPUs suit.
   func gated(by z: Tensor, normWeight: Tensor) -> Tensor {
     let (B, L, C) = shape3
-    precondition(z.shape == [B, L, C] && normWeight.shape == [C] && C % 8 == 0)
-    precondition(z.dtype == dtype && normWeight.dtype == dtype && normWeight.isContiguous)
+    requireOfTensors(z.shape == [B, L, C] && normWeight.shape == [C] && C % 8 == 0)
+    requireOfTensors(z.dtype == dtype && normWeight.dtype == dtype && normWeight.isContiguous)
     let norm = GatedNorm(
       tokens: L, width: C, epsilon: 1e-5, input: rows, gate: z.rows, weight: normWeight.memory,
       output: rows)

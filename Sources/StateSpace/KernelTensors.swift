@@ -5,13 +5,13 @@ extension Tensor {
   /// `[B, L, C]` as kernels for CPUs take it; the tensor has to outlive that.
   package var rows: Rows {
     let strides = strides
-    precondition(strides.count == 3 && strides[2] == 1, "rows of \(self)")
-    return Rows(memory, batchStride: strides[0], rowStride: strides[1])
+    requireOfTensors(strides.count == 3 && strides[2] == 1)
+    return Rows(memory, batchStride: strides.first ?? 0, rowStride: strides.dropFirst().first ?? 0)
   }
 
   /// The elements of a contiguous float32 tensor.
   package var numbers: UnsafeMutablePointer<Float> {
-    precondition(dtype == .float32 && isContiguous, "numbers of \(self)")
+    requireOfTensors(dtype == .float32 && isContiguous)
     return memory.assumingMemoryBound(to: Float.self)
   }
 

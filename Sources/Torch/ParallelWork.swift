@@ -10,7 +10,7 @@ import CTorch
 package func inParallel(
   _ count: Int, grain: Int = 1, _ body: @Sendable (Range<Int>) -> Void
 ) {
-  guard ErrorScope.current?.first == nil else { return }
+  guard !operationsHaveFailed else { return }
   typealias Body = @Sendable (Range<Int>) -> Void
   withoutActuallyEscaping(body) { body in
     withUnsafePointer(to: body) { context in
@@ -25,6 +25,17 @@ package func inParallel(
   }
 }
 
+/// Whether an operation of this scope has failed, so that tensors may be placeholders of any shape and type.
+package var operationsHaveFailed: Bool { ErrorScope.current?.first != nil }
+
+/// Stops the program where tensors are not as a kernel needs them, unless they are placeholders, with which
+/// ``inParallel(_:grain:_:)`` does nothing.
+package func requireOfTensors(
+  _ condition: @autoclosure () -> Bool, file: StaticString = #fileID, line: UInt = #line
+) {
+  precondition(operationsHaveFailed || condition(), "a kernel's tensors", file: file, line: line)
+}
+
 extension Tensor {
   /// Where the elements of a tensor on a CPU lie.
   package var memory: UnsafeMutableRawPointer {
@@ -34,9 +45,10 @@ extension Tensor {
   }
 
   /// Whether kernels of ours may compute with it: on a CPU that can run them, in a type that they know, with neighbours
-  /// side by side along the last axis, and with no gradient to record.
+  /// side by side along the last axis, and with no gradient to record; no placeholder.
   package var suitsCPUKernels: Bool {
-    device == .cpu && Device.cpuRunsKernels && (dtype == .float32 || dtype == .bfloat16)
+    !operationsHaveFailed && device == .cpu && Device.cpuRunsKernels
+      && (dtype == .float32 || dtype == .bfloat16)
       && strides.last == 1 && !requiresGradient
   }
 }

@@ -17,7 +17,9 @@ import Testing
     let done = Mutex(0)
     #expect(throws: TorchError.self) {
       try withTorchErrors {
-        _ = Tensor.zeros([2]) + Tensor.zeros([3])
+        let failed = Tensor.zeros([2]) + Tensor.zeros([3])
+        #expect(!failed.suitsCPUKernels)
+        requireOfTensors(failed.shape == [2])
         inParallel(4) { range in done.withLock { $0 += range.count } }
       }
     }

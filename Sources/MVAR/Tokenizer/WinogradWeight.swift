@@ -44,7 +44,7 @@ struct WinogradWeight {
     else { return nil }
     let shape = [B, outputs, H, W]
     let added = added?.channelsLast()
-    precondition(added.map { $0.shape == shape } ?? true)
+    requireOfTensors(added.map { $0.shape == shape } ?? true)
     let y = room.flatMap { fits($0, shape) ? $0 : nil } ?? .emptyChannelsLast(shape)
     let convolution = WinogradConvolution(
       batch: B, size: (H, W), inputs: I, outputs: outputs, source: x.floats,
