@@ -25,6 +25,14 @@ let torchLibraries: [LinkerSetting] = [
   .linkedLibrary("torch_cpu"), .linkedLibrary("c10"),
 ]
 
+/// Kernels for CPUs are of use only in vectors and only when optimised, in debug builds too. On x86 they take AVX2, which
+/// is looked for when the program runs.
+#if arch(x86_64)
+  let vectorInstructions = ["-Xcc", "-mavx2", "-Xcc", "-mfma"]
+#else
+  let vectorInstructions: [String] = []
+#endif
+
 let package = Package(
   name: "swift-mvar",
   platforms: [.macOS(.v15)],
@@ -56,7 +64,16 @@ let package = Package(
       cxxSettings: torchHeaders + (hasGloo ? [.define("USE_C10D_GLOO")] : []),
       linkerSettings: torchLibraries),
     .target(name: "Torch", dependencies: ["CTorch"]),
-    .target(name: "StateSpace", dependencies: ["Torch"]),
+    .target(
+      name: "CPUKernels",
+      swiftSettings: [
+        .unsafeFlags(vectorInstructions),
+        // The other flags make debug builds accept whole modules.
+        .unsafeFlags(
+          ["-O", "-whole-module-optimization", "-num-threads", "1", "-disable-batch-mode"],
+          .when(configuration: .debug)),
+      ]),
+    .target(name: "StateSpace", dependencies: ["Torch", "CPUKernels"]),
     .target(
       name: "CUDAKernels", dependencies: ["Torch"],
       resources: [
@@ -98,8 +115,8 @@ let package = Package(
     .target(
       name: "MVAR",
       dependencies: [
-        "Torch", "StateSpace", "CUDAKernels", "CheckpointFormats", "ClassNames", "Pictures",
-        "Digests",
+        "Torch", "StateSpace", "CPUKernels", "CUDAKernels", "CheckpointFormats", "ClassNames",
+        "Pictures", "Digests",
       ]),
     .target(
       name: "ModelHub",

@@ -19,6 +19,7 @@ public struct Mamba2 {
   package let normWeight: Tensor
   package let outProj: Linear
   private let isTraining: Bool
+  private let cpuMixer: CPUMixer?
 
   /// - Parameter width: C; the inner width is 2 C.
   public init(_ p: Parameters, width: Int) {
@@ -34,6 +35,11 @@ public struct Mamba2 {
     normWeight = (p / "norm").tensor("weight", inner)
     outProj = Linear(p / "out_proj", inner, width, bias: false)
     isTraining = p.purpose == .training
+    cpuMixer =
+      isTraining
+      ? nil
+      : CPUMixer(
+        Mamba2Mixer(convWeight: convWeight, convBias: convBias, dtBias: dtBias, a: a, d: d))
   }
 
   /// Runs over the tokens `x [B, L, C]` that follow those which `state` has seen.
@@ -46,6 +52,11 @@ public struct Mamba2 {
   {
     let parts = inProj(x).split([inner, inner + 2 * Self.stateSize, heads], axis: 2)
     let mixed: Tensor
+    if let cpuMixer, parts[1].suitsCPUKernels {
+      (mixed, state) = cpuMixer(
+        xBC: parts[1], dt: parts[2], state: state, keepsState: keepsState)
+      return outProj(mixed.gated(by: parts[0], normWeight: normWeight))
+    }
     if isTraining, state == nil, !keepsState {
       mixed = mixer.recomputed(xBC: parts[1], dt: parts[2])
     } else {

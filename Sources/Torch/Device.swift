@@ -31,6 +31,15 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
     (try? attempt("cpu_has_fast_bfloat16", false) { $0.cpu_has_fast_bfloat16(&$1) }) ?? false
   }
 
+  /// Whether this CPU has what the kernels of `CPUKernels` are compiled for.
+  package static let cpuRunsKernels: Bool = {
+    #if arch(x86_64)
+      (try? attempt("cpu_has_avx2", false) { $0.cpu_has_avx2(&$1) }) ?? false
+    #else
+      true
+    #endif
+  }()
+
   /// How many threads an operation on the CPU may use, of the calling thread's pool.
   public static func setThreadCount(_ count: Int) {
     perform("set_thread_count") { $0.set_thread_count(Int32(count)) }

@@ -56,6 +56,9 @@ typedef void (*ct_release)(void *context);
 typedef char *(*ct_backward)(
     void *context, const ct_tensor *gradients, size_t count, ct_tensor *outs, size_t out_count);
 
+/// Does the units from `begin` to before `end`; called by several threads at once.
+typedef void (*ct_work)(void *context, int64_t begin, int64_t end);
+
 /// Settings of one step of AdamW.
 typedef struct {
   double rate;

@@ -1,4 +1,3 @@
-import CUDAKernels
 import Torch
 
 /// A convolution over `[B, C, H, W]`, channels last in memory.
@@ -7,49 +6,32 @@ struct Convolution {
   let bias: Tensor
   let stride: Int
   let padding: Int
+  private let winograd: WinogradWeight?
 
+  /// - Parameter winograd: Whether a CPU may trade memory and some rounding for speed, in float32 and for inference.
   init(
     _ p: Parameters, _ inputs: Int, _ outputs: Int, kernel: Int = 3, stride: Int = 1,
-    padding: Int? = nil
+    padding: Int? = nil, winograd: Bool = false
   ) {
     weight = p.tensor("weight", outputs, inputs, kernel, kernel).channelsLast()
     bias = p.tensor("bias", outputs)
     self.stride = stride
     self.padding = padding ?? kernel / 2
+    let fits = winograd && p.purpose == .inference && stride == 1 && self.padding == 1
+    self.winograd = fits ? WinogradWeight(weight) : nil
   }
 
-  func callAsFunction(_ x: Tensor) -> Tensor {
-    x.conv2d(weight, bias, stride: stride, padding: padding)
-  }
-}
-
-/// Group normalisation with 32 groups, ε 1e-6.
-struct GroupNorm {
-  let weight: Tensor
-  let bias: Tensor
-
-  init(_ p: Parameters, _ channels: Int) {
-    weight = p.tensor("weight", channels)
-    bias = p.tensor("bias", channels)
+  /// - Parameters:
+  ///   - added: What is added to the result.
+  ///   - room: What nobody needs any more; its memory may take the result. Fresh memory costs the system's clearing it.
+  func callAsFunction(_ x: Tensor, adding added: Tensor? = nil, into room: Tensor? = nil) -> Tensor
+  {
+    winograd?.convolve(x, bias: bias, adding: added, into: room) ?? reference(x, adding: added)
   }
 
-  func callAsFunction(_ x: Tensor) -> Tensor { x.groupNorm(32, weight, bias, epsilon: 1e-6) }
-
-  func thenSiLU(_ x: Tensor) -> Tensor {
-    if let kernels = trainingKernels(for: x) {
-      return kernels.differentiableGroupNormSiLU(x, weight: weight, shift: bias)
-    }
-    let y = self(x)
-    y.siluInPlace()
-    return y
-  }
-
-  /// The kernels of training, where they do this.
-  private func trainingKernels(for x: Tensor) -> CUDAKernels? {
-    guard x.device != .cpu, x.requiresGradient || weight.requiresGradient,
-      CUDAKernels.supports(x.dtype), weight.dtype == x.dtype,
-      CUDAKernels.normalizesGroups(ofChannels: x.length(1))
-    else { return nil }
-    return try? .shared(x.dtype)
+  /// The same by the plain convolution.
+  func reference(_ x: Tensor, adding added: Tensor? = nil) -> Tensor {
+    let y = x.conv2d(weight, bias, stride: stride, padding: padding)
+    return added.map { $0 + y } ?? y
   }
 }

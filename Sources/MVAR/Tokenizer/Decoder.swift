@@ -25,7 +25,10 @@ struct Decoder {
       return Level(
         blocks: (0...configuration.residualBlocks).map { index in
           (
-            ResidualBlock(p / "block" / index, index == 0 ? inputs : widths[level], widths[level]),
+            // Where there are few pixels, reading larger weights costs what fewer products save.
+            ResidualBlock(
+              p / "block" / index, index == 0 ? inputs : widths[level], widths[level],
+              winograd: level < 3),
             level == last && configuration.levelAttention
               ? PixelAttention(p / "attn" / index, widths[level]) : nil
           )
@@ -46,6 +49,6 @@ struct Decoder {
       }
       x = level.upsampling?(x) ?? x
     }
-    return convOut(normOut.thenSiLU(x))
+    return convOut(normOut.thenSiLU(x, overwriting: true))
   }
 }

@@ -8,18 +8,20 @@ struct ResidualBlock {
   let conv2: Convolution
   let shortcut: Convolution?
 
-  init(_ p: Parameters, _ inputs: Int, _ outputs: Int) {
+  /// - Parameter winograd: As ``Convolution`` takes it.
+  init(_ p: Parameters, _ inputs: Int, _ outputs: Int, winograd: Bool = false) {
     norm1 = GroupNorm(p / "norm1", inputs)
-    conv1 = Convolution(p / "conv1", inputs, outputs)
+    conv1 = Convolution(p / "conv1", inputs, outputs, winograd: winograd)
     norm2 = GroupNorm(p / "norm2", outputs)
-    conv2 = Convolution(p / "conv2", outputs, outputs)
+    conv2 = Convolution(p / "conv2", outputs, outputs, winograd: winograd)
     shortcut =
       inputs == outputs ? nil : Convolution(p / "nin_shortcut", inputs, outputs, kernel: 1)
   }
 
   func callAsFunction(_ x: Tensor) -> Tensor {
-    let h = conv2(norm2.thenSiLU(conv1(norm1.thenSiLU(x))))
-    return (shortcut?(x) ?? x) + h
+    let first = norm1.thenSiLU(x)
+    let second = norm2.thenSiLU(conv1(first), overwriting: true)
+    return conv2(second, adding: shortcut?(x) ?? x, into: first)
   }
 }
 

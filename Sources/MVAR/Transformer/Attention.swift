@@ -17,6 +17,8 @@ struct Attention {
   let projection: Linear
   /// What unit queries are multiplied by, `[1, H, 1, 1]`; nil without l2 normalisation.
   let queryScale: Tensor?
+  /// The same for kernels on a CPU, `[H]` in float32.
+  private let queryScales: Tensor?
 
   init(_ p: Parameters, _ configuration: TransformerConfiguration) {
     let C = configuration.width
@@ -37,6 +39,8 @@ struct Attention {
       configuration.attentionNorm == .l2
       ? p.tensor("scale_mul_1H11", 1, heads, 1, 1, dtype: .float32)
         .clamped(-.infinity, log(100)).exp().to(p.dtype) : nil
+    queryScales =
+      p.purpose == .inference ? queryScale?.reshape(-1).to(.float32) : nil
   }
 
   /// - Parameters:
@@ -45,9 +49,11 @@ struct Attention {
   ///   - cache: Keys and values of earlier scales, for VAR; holds those of `x` too afterwards.
   func callAsFunction(_ x: Tensor, scales: [Range<Int>], cache: inout AttentionCache?) -> Tensor {
     let (B, L, C) = x.shape3
-    let parts = qkv(x).reshape(B, L, 3, heads, C / heads).permute(2, 0, 3, 1, 4)
+    let together = qkv(x)
+    let areNormal = queryScales.map(together.normalizeQueriesAndKeysInPlace) ?? false
+    let parts = together.reshape(B, L, 3, heads, C / heads).permute(2, 0, 3, 1, 4)
     var (q, k, v) = (parts[0], parts[1], parts[2])  // [B, H, L, P]
-    if let queryScale {
+    if let queryScale, !areNormal {
       q = q.normalized() * queryScale
       k = k.normalized()
     }

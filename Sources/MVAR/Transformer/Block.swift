@@ -28,7 +28,7 @@ struct Modulation {
 
   /// LN(x)(1 + s) + b
   func input(_ x: Tensor) -> Tensor {
-    shift.adding(x.layerNorm(epsilon: 1e-6), times: onePlusScale)
+    x.modulatedNorm(onePlusScale: onePlusScale, shift: shift)
   }
 
   /// x + γ y

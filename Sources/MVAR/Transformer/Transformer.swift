@@ -177,7 +177,6 @@ public struct Transformer {
   }
 
   private func logits(_ x: Tensor, _ condition: Condition) -> Tensor {
-    let y = condition.headShift.adding(x.layerNorm(epsilon: 1e-6), times: condition.headScale)
-    return head(y)
+    head(x.modulatedNorm(onePlusScale: condition.headScale, shift: condition.headShift))
   }
 }
