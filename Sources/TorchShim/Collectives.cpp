@@ -14,7 +14,15 @@ namespace {
 
 #ifdef USE_C10D_GLOO
 
+/// libtorch notes every collective for its debugger. The notes of several ranks in one process are made without a lock, which
+/// ends the process at times. What the user has set stays.
+void keep_no_notes() {
+  static const int once = setenv("TORCH_FR_BUFFER_SIZE", "0", 0);
+  (void)once;
+}
+
 Group *open_group(const char *host, uint16_t port, bool hosts_store, int rank, int ranks, double seconds) {
+  keep_no_notes();
   const std::chrono::milliseconds timeout(static_cast<int64_t>(seconds * 1000));
   c10d::TCPStoreOptions options;
   options.port = port;

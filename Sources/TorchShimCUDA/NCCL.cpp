@@ -18,7 +18,6 @@ void prefer_errors_to_aborting() {
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
   setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", 0);
   setenv("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "0", 0);
-  setenv("TORCH_FR_BUFFER_SIZE", "0", 0);
 }
 
 /// libtorch fills in the options, whose layout depends on the NCCL that it was built with.

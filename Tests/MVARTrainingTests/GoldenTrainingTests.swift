@@ -84,7 +84,8 @@ import TorchTestSupport
     let excess = try difference - allowed(gradient: (mean * (1 / (1 - settings.beta1))).absolute())
     #expect(try excess.reshape(-1).max(0).item() <= 0)
     let close = (difference .< 1e-6).to(.float32).mean(0, 1)
-    #expect(try close.item() > 0.9999)
+    // How many of them there are near ε depends on how a processor rounds: 0.01 % with AVX-512.
+    #expect(try close.item() > 0.9998)
   }
 
   /// 1e-6, and what a rounding of the largest gradient makes of the first step: rate · g / (|g| + ε),
