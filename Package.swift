@@ -167,7 +167,8 @@ let package = Package(
     .target(
       name: "TorchTestSupport", dependencies: ["Torch", "CheckpointFormats", "MVAR", "Pictures"],
       path: "Tests/TorchTestSupport"),
-    .testTarget(name: "TorchTests", dependencies: ["Torch", "TorchTestSupport"]),
+    .testTarget(
+      name: "TorchTests", dependencies: ["Torch", "TorchTestSupport", "PortTestSupport"]),
     .testTarget(
       name: "CUDAKernelsTests", dependencies: ["CUDAKernels", "MVAR", "TorchTestSupport"]),
     .testTarget(name: "StateSpaceTests", dependencies: ["StateSpace", "TorchTestSupport"]),
@@ -175,12 +176,14 @@ let package = Package(
       name: "MVARCommandTests",
       dependencies: [
         "MVARCommand", "TorchTestSupport", "Pictures", "CheckpointFormats", "MVARTraining",
-        "FeatureNetworks", "ModelHubTestSupport",
+        "FeatureNetworks", "ModelHubTestSupport", "PortTestSupport",
       ]),
     .testTarget(name: "MVARTests", dependencies: ["MVAR", "TorchTestSupport"]),
     .testTarget(
       name: "MVARTrainingTests",
-      dependencies: ["MVARTraining", "TorchTestSupport", "Pictures", "CheckpointFormats"]),
+      dependencies: [
+        "MVARTraining", "TorchTestSupport", "PortTestSupport", "Pictures", "CheckpointFormats",
+      ]),
     .testTarget(
       name: "FeatureNetworksTests",
       dependencies: ["FeatureNetworks", "TorchTestSupport", "CheckpointFormats", "Pictures"]),
@@ -188,7 +191,9 @@ let package = Package(
       name: "MVAREvaluationTests",
       dependencies: ["MVAREvaluation", "FeatureNetworks", "TorchTestSupport", "Pictures"]),
     .target(
-      name: "ModelHubTestSupport", dependencies: ["Digests"], path: "Tests/ModelHubTestSupport"),
+      name: "ModelHubTestSupport", dependencies: ["Digests", "PortTestSupport"],
+      path: "Tests/ModelHubTestSupport"),
+    .target(name: "PortTestSupport", path: "Tests/PortTestSupport"),
     .testTarget(
       name: "ModelHubTests", dependencies: ["ModelHub", "ModelHubTestSupport", "Digests"]),
     .testTarget(

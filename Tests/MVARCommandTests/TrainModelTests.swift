@@ -2,6 +2,7 @@ import Foundation
 import MVAR
 import MVARTraining
 import Pictures
+import PortTestSupport
 import Testing
 import Torch
 import TorchTestSupport

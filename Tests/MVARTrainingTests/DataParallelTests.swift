@@ -1,5 +1,6 @@
 import Foundation
 import MVAR
+import PortTestSupport
 import Testing
 import Torch
 import TorchTestSupport

@@ -1,4 +1,5 @@
 import Foundation
+import PortTestSupport
 import Synchronization
 
 /// A web server on 127.0.0.1 that answers whatever it is told to, honest or not.
@@ -47,20 +48,8 @@ public final class LocalServer: Sendable {
   /// - Parameter handler: Gets each request and how many there were before it.
   public init(_ handler: @escaping Handler) {
     self.handler = handler
-    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    self.listener = listener
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-        bind(listener, pointer, length) == 0 && listen(listener, 64) == 0
-          && getsockname(listener, pointer, &length) == 0
-      }
-    }
-    precondition(isBound, "no port on 127.0.0.1: \(String(cString: strerror(errno)))")
-    port = Int(UInt16(bigEndian: address.sin_port))
+    let (listener, port) = Self.listener()
+    (self.listener, self.port) = (listener, Int(port))
     Thread.detachNewThread { [weak self] in
       while let connection = Self.accepted(listener) {
         guard let self else {
@@ -73,6 +62,25 @@ public final class LocalServer: Sendable {
       // looks again, and its connections would end up here.
       close(listener)
     }
+  }
+
+  private static func listener() -> (descriptor: Int32, port: UInt16) {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    // Another process may be faster at a port that was free.
+    for _ in 0..<100 {
+      let port = freePort()
+      address.sin_port = port.bigEndian
+      let isBound = withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+        }
+      }
+      if isBound, listen(descriptor, 64) == 0 { return (descriptor, port) }
+    }
+    preconditionFailure("no port on 127.0.0.1: \(String(cString: strerror(errno)))")
   }
 
   /// The next connection; nil once the listener is shut down.

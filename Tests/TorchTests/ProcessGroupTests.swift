@@ -1,8 +1,9 @@
-import TorchTestSupport
 import Foundation
+import PortTestSupport
 import Synchronization
 import Testing
 import Torch
+import TorchTestSupport
 
 /// Groups whose processes are threads of the test, which c10d cannot tell from others.
 @Suite(.serialized) struct ProcessGroupTests {
