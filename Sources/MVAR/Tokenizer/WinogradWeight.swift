@@ -6,10 +6,12 @@ import Torch
 ///
 /// It rounds about ten times as coarsely as the plain convolution, some 1e-6 of the numbers' size: far below a step of a
 /// pixel, but not for an encoder, whose features decide between neighbouring codes.
-struct WinogradWeight {
+final class WinogradWeight {
+  private let weight: Tensor
   private let inputs: Int
   private let outputs: Int
-  private let transformed: Tensor  // [36, O / 16, I, 16]
+  /// Made at first use: loading takes no longer for it, and what only encodes never pays.
+  private var made: Tensor?
 
   /// Nil where the kernel does not fit.
   init?(_ weight: Tensor) {
@@ -17,11 +19,19 @@ struct WinogradWeight {
     guard weight.device == .cpu, weight.dtype == .float32, Device.cpuRunsKernels,
       (height, width) == (3, 3), I % 8 == 0, O % WinogradConvolution.panel == 0
     else { return nil }
-    (inputs, outputs) = (I, O)
+    (self.weight, inputs, outputs) = (weight, I, O)
+  }
+
+  /// `[36, O / 16, I, 16]`
+  private var transformed: Tensor {
+    if let made { return made }
     let panel = WinogradConvolution.panel
-    transformed = weight.to(.float64).reshape(O * I, 9).matmul(Self.transform)
-      .reshape(O / panel, panel, I, WinogradConvolution.places).permute(3, 0, 2, 1)
+    let transformed = weight.to(.float64).reshape(outputs * inputs, 9).matmul(Self.transform)
+      .reshape(outputs / panel, panel, inputs, WinogradConvolution.places).permute(3, 0, 2, 1)
       .to(.float32).contiguous()
+    // A placeholder is none to keep.
+    if !operationsHaveFailed { made = transformed }
+    return transformed
   }
 
   /// From the nine taps to the 36 places: G on rows and columns, `[9, 36]` in float64.
@@ -45,13 +55,14 @@ struct WinogradWeight {
     let shape = [B, outputs, H, W]
     let added = added?.channelsLast()
     requireOfTensors(added.map { $0.shape == shape } ?? true)
+    let transformed = transformed
     let y = room.flatMap { fits($0, shape) ? $0 : nil } ?? .emptyChannelsLast(shape)
     let convolution = WinogradConvolution(
       batch: B, size: (H, W), inputs: I, outputs: outputs, source: x.floats,
       weight: transformed.floats, bias: bias.floats, added: added.map { UnsafePointer($0.floats) },
       result: y.floats)
     inParallel(convolution.units) { convolution.run($0) }
-    return withExtendedLifetime((self, x, bias, added)) { y }
+    return withExtendedLifetime((transformed, x, bias, added)) { y }
   }
 
   private func fits(_ room: Tensor, _ shape: [Int]) -> Bool {
