@@ -19,6 +19,7 @@ public struct Mamba2 {
   package let normWeight: Tensor
   package let outProj: Linear
   private let isTraining: Bool
+  private let mixer: Mamba2Mixer
   private let cpuMixer: CPUMixer?
 
   /// - Parameter width: C; the inner width is 2 C.
@@ -35,11 +36,8 @@ public struct Mamba2 {
     normWeight = (p / "norm").tensor("weight", inner)
     outProj = Linear(p / "out_proj", inner, width, bias: false)
     isTraining = p.purpose == .training
-    cpuMixer =
-      isTraining
-      ? nil
-      : CPUMixer(
-        Mamba2Mixer(convWeight: convWeight, convBias: convBias, dtBias: dtBias, a: a, d: d))
+    mixer = Mamba2Mixer(convWeight: convWeight, convBias: convBias, dtBias: dtBias, a: a, d: d)
+    cpuMixer = isTraining ? nil : CPUMixer(mixer)
   }
 
   /// Runs over the tokens `x [B, L, C]` that follow those which `state` has seen.
@@ -63,9 +61,5 @@ public struct Mamba2 {
       (mixed, state) = mixer(xBC: parts[1], dt: parts[2], state: state, keepsState: keepsState)
     }
     return outProj((mixed * parts[0].silu()).rmsNorm(normWeight, epsilon: 1e-5))
-  }
-
-  private var mixer: Mamba2Mixer {
-    Mamba2Mixer(convWeight: convWeight, convBias: convBias, dtBias: dtBias, a: a, d: d)
   }
 }
