@@ -10,12 +10,14 @@ needs matplotlib.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 NAMES = {"mvar": "M-VAR", "var": "VAR"}
 BASELINE = Path(__file__).resolve().parent.parent / "pytorch" / "bench.py"
 
@@ -121,13 +123,11 @@ def plot(results: list[dict], file: Path, title: str) -> None:
     pyplot.close(figure)
 
 
-def write(o: argparse.Namespace, device: str, title: str, results: list[dict], lines: list[str]) -> None:
-    (o.out / f"{o.name}.json").write_text(json.dumps({"device": device, "rows": results}, indent=1))
+def write(o: argparse.Namespace, where: dict[str, str], title: str, results: list[dict], lines: list[str]) -> None:
+    (o.out / f"{o.name}.json").write_text(json.dumps({**where, "rows": results}, indent=1))
     (o.out / f"{o.name}.md").write_text(f"{title}; milliseconds an image\n\n{HEADING}\n" + "\n".join(lines) + "\n")
-    try:
+    if CAN_PLOT:
         plot(results, o.out / f"{o.name}.svg", title)
-    except ImportError:
-        print("no plot: matplotlib is missing", file=sys.stderr)
 
 
 def main() -> None:
@@ -144,7 +144,9 @@ def main() -> None:
         lines.append(line(row))
         print(lines[-1], flush=True)
         # After every row, so that a run that is cut short loses nothing.
-        write(o, device, title, results, lines)
+        write(o, {"device": device, "torch": torch.__version__}, title, results, lines)
+    if not CAN_PLOT:
+        print("no plot: matplotlib is missing", file=sys.stderr)
 
 
 if __name__ == "__main__":
