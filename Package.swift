@@ -85,6 +85,7 @@ let package = Package(
         .embedInCode("group_norm.cu"), .embedInCode("group_norm_gradient.cu"),
         .embedInCode("linear_few_rows.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
+        .embedInCode("convolution.cu"),
         .embedInCode("ssd_training.cu"), .embedInCode("modulated_norm_gradient.cu"),
         .embedInCode("attention_training.cu"), .embedInCode("training_losses.cu"),
       ]),

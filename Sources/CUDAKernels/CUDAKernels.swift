@@ -29,6 +29,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let normSiLUGradientTotals: CUDAKernel
   let normSiLUGradient: CUDAKernel
   let fewRows: [String: CUDAKernel]
+  /// None but on Hopper.
+  let convolutions: [ConvolutionForm: (plain: CUDAKernel, upsampling: CUDAKernel)]
   let program: CUDAProgram
   /// What a block may have, in bytes.
   let largestSharedMemory: Int
@@ -93,6 +95,10 @@ public final class CUDAKernels: @unchecked Sendable {
       uniqueKeysWithValues: FewRowsForm.names.map {
         ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes(of: limit)))
       })
+    convolutions = try Dictionary(
+      uniqueKeysWithValues: ConvolutionForm.allCases.filter {
+        capability == 90 && $0.sharedBytes <= limit
+      }.map { ($0, try $0.kernels(program)) })
     normFactors = try program.kernel("norm_factors")
     normSiLU = try program.kernel("norm_silu")
     normMoments = try program.kernel("norm_moments")
@@ -114,7 +120,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
-      PackageResources.last_convolution_cu,
+      PackageResources.last_convolution_cu, PackageResources.convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
   }
 

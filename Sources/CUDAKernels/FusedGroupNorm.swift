@@ -5,6 +5,7 @@ public struct NormInput {
   /// `[B, C or more, H, W]`, channels last; what is behind ``channels`` is to be left out. ``bias`` is not yet added.
   public let x: Tensor
   let channels: Int
+  /// Sums and sums of squares of 32 groups, over as many slices of a picture as its size asks for.
   let sums: Tensor  // float32 [B, slices, 32, 2]
   let bias: Tensor?
 }

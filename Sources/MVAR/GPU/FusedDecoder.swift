@@ -4,14 +4,17 @@ import Torch
 /// The tokenizer's decoder as a GPU runs it fastest in 16 bits: channels last, with group norms, activations, biases and
 /// sums fused between the convolutions. It shares the weights of ``Decoder``.
 struct FusedDecoder {
-  private struct Residual {
-    let block: ResidualBlock
-    let conv1: Tensor
-    let conv2: Tensor
+  /// A convolution of 3 × 3, for the kernel of ours and for cuDNN, which takes what that one leaves.
+  private struct Convolution3 {
+    let weights: ConvolutionWeights?
+    let bias: Tensor
+    let widened: Tensor
 
-    init(_ block: ResidualBlock) {
-      self.block = block
-      (conv1, conv2) = (Self.widened(block.conv1.weight), Self.widened(block.conv2.weight))
+    init(_ convolution: Convolution) {
+      (weights, bias) = (
+        ConvolutionWeights(convolution.weight, bias: convolution.bias), convolution.bias
+      )
+      widened = Self.widened(convolution.weight)
     }
 
     /// With outputs in whole tiles of 64: cuDNN is a quarter faster with 192 outputs than with 160.
@@ -22,6 +25,31 @@ struct FusedDecoder {
       let zeros = Tensor.zeros(
         [missing, inputs, height, width], dtype: weight.dtype, device: weight.device)
       return Tensor.concatenate([weight, zeros], axis: 0).channelsLast()
+    }
+  }
+
+  private struct Residual {
+    let norm1: GroupNorm
+    let conv1: Convolution3
+    let norm2: GroupNorm
+    let conv2: Convolution3
+    let shortcut: Convolution?
+
+    init(_ block: ResidualBlock) {
+      (norm1, conv1) = (block.norm1, Convolution3(block.conv1))
+      (norm2, conv2) = (block.norm2, Convolution3(block.conv2))
+      shortcut = block.shortcut
+    }
+  }
+
+  private struct Doubling {
+    let weights: ConvolutionWeights?
+    let merged: Tensor
+    let bias: Tensor
+
+    init(_ upsampling: Upsampling) {
+      (merged, bias) = (upsampling.merged, upsampling.plain.bias)
+      weights = ConvolutionWeights(merged, bias: bias)
     }
   }
 
@@ -50,13 +78,14 @@ struct FusedDecoder {
 
   private struct Level {
     let blocks: [(block: Residual, attention: Attention?)]
-    let upsampling: Upsampling?
+    let doubling: Doubling?
   }
 
   private let tokenizer: Tokenizer
   private let kernels: CUDAKernels
   private let middle: (block1: Residual, attention: Attention?, block2: Residual)
   private let levels: [Level]
+  private let convInWeights: ConvolutionWeights?
   private let convOut: LastConvolutionWeights
 
   /// Nil where the readable path has to do.
@@ -77,8 +106,9 @@ struct FusedDecoder {
     levels = decoder.levels.map { level in
       Level(
         blocks: level.blocks.map { (Residual($0.block), $0.attention.map(Attention.init)) },
-        upsampling: level.upsampling)
+        doubling: level.upsampling.map(Doubling.init))
     }
+    convInWeights = ConvolutionWeights(decoder.convIn.weight, bias: decoder.convIn.bias)
     convOut = LastConvolutionWeights(weight: decoder.convOut.weight, bias: decoder.convOut.bias)
   }
 
@@ -86,7 +116,7 @@ struct FusedDecoder {
   func callAsFunction(fHat: Tensor) throws -> Tensor {
     let decoder = tokenizer.decoder
     let features = tokenizer.postQuantConv(fHat.to(kernels.dtype).channelsLast())
-    var x = kernels.summedUp(decoder.convIn(features).channelsLast())
+    var x = entered(features.channelsLast())
     x = residual(middle.block1, x)
     x = attended(middle.attention, x)
     x = residual(middle.block2, x)
@@ -94,21 +124,51 @@ struct FusedDecoder {
       for (block, attention) in level.blocks {
         x = attended(attention, residual(block, x))
       }
-      if let upsampling = level.upsampling {
-        x = kernels.interleaved(
-          x.x.conv2d(upsampling.merged, padding: 1), bias: upsampling.plain.bias)
-      }
+      if let doubling = level.doubling { x = doubled(doubling, x.x) }
     }
     return try kernels.lastConvolution(
       x, convOut, weight: decoder.normOut.weight, shift: decoder.normOut.bias)
   }
 
+  private func entered(_ features: Tensor) -> NormInput {
+    convInWeights.flatMap { kernels.convolved(features, $0) }
+      ?? kernels.summedUp(tokenizer.decoder.convIn(features).channelsLast())
+  }
+
   private func residual(_ residual: Residual, _ x: NormInput) -> NormInput {
-    let block = residual.block
-    let h = kernels.summedUp(
-      normalized(x, block.norm1).conv2d(residual.conv1, padding: 1), bias: block.conv1.bias)
-    let y = normalized(h, block.norm2).conv2d(residual.conv2, padding: 1)
-    return kernels.sum(block.shortcut?(x.x) ?? x.x, y, bias: block.conv2.bias)
+    let h =
+      convolved(residual.conv1, residual.norm1, x)
+      ?? kernels.summedUp(
+        normalized(x, residual.norm1).conv2d(residual.conv1.widened, padding: 1),
+        bias: residual.conv1.bias)
+    let past = residual.shortcut.map { shortcut($0, x.x) } ?? x.x
+    return convolved(residual.conv2, residual.norm2, h, adding: past)
+      ?? kernels.sum(
+        past, normalized(h, residual.norm2).conv2d(residual.conv2.widened, padding: 1),
+        bias: residual.conv2.bias)
+  }
+
+  /// Nil where cuDNN has to do.
+  private func convolved(
+    _ convolution: Convolution3, _ norm: GroupNorm, _ x: NormInput, adding added: Tensor? = nil
+  ) -> NormInput? {
+    convolution.weights.flatMap {
+      kernels.convolved(x, norm: (norm.weight, norm.bias), $0, adding: added)
+    }
+  }
+
+  /// A convolution of 1 × 1, as a product of matrices whose rows are pixels.
+  private func shortcut(_ convolution: Convolution, _ x: Tensor) -> Tensor {
+    let (B, C, H, W) = x.shape4
+    let weight = convolution.weight.reshape(convolution.bias.count, C)
+    let y = kernels.linear(
+      x.permute(0, 2, 3, 1).reshape(B * H * W, C), weight, convolution.bias)
+    return y.reshape(B, H, W, convolution.bias.count).permute(0, 3, 1, 2)
+  }
+
+  private func doubled(_ doubling: Doubling, _ x: Tensor) -> NormInput {
+    doubling.weights.flatMap { kernels.upsampled(x, $0) }
+      ?? kernels.interleaved(x.conv2d(doubling.merged, padding: 1), bias: doubling.bias)
   }
 
   private func attended(_ attention: Attention?, _ x: NormInput) -> NormInput {

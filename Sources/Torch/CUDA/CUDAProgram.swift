@@ -11,7 +11,8 @@ public final class CUDAProgram {
     let capability = try CUDA.properties().computeCapability
     let macros = definitions.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }
     let options =
-      ["-arch=sm_\(capability)", "-std=c++17", "-default-device", "-use_fast_math"] + macros
+      ["-arch=\(Self.architecture(capability))", "-std=c++17", "-default-device", "-use_fast_math"]
+      + macros
     let cubin = try CompiledKernels.code(key: [source] + options) {
       try Self.compile(source, name, options)
     }
@@ -19,6 +20,11 @@ public final class CUDAProgram {
     module = try cubin.withUnsafeBufferPointer { bytes throws(TorchError) in
       try CUDA.call("module_load", ct_module?.none) { $0.module_load(bytes.baseAddress, &$1) }!
     }
+  }
+
+  /// What code is made for: on Hopper with what only Hopper has.
+  private static func architecture(_ capability: Int) -> String {
+    capability == 90 ? "sm_90a" : "sm_\(capability)"
   }
 
   /// - Parameter sharedBytes: dynamic shared memory that every launch gets.

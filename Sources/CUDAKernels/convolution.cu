@@ -1,0 +1,438 @@
+// Convolutions of 3 × 3 on Hopper's matrix units, with all that stands around them in the tokenizer's decoder: group
+// normalisation and SiLU of what comes in, the bias, the sum of a residual block, and the sums that the next group
+// normalisation needs. Channels last.
+//
+// A block keeps to its multiprocessor and takes tiles of 16 × 16 pixels, or 8 × 16, and 160 outputs, one after the other. Its
+// warps have four trades: one lane fetches weights; four warps bring 32 channels of a tile and its rim, normalised, to shared
+// memory, where every tap of the kernel finds its pixels; eight warps multiply; three store the results and sum them up
+// while the next tile is multiplied.
+template <int BLOCKS>
+struct ConvolutionTile {
+  /// Of a block of pixels, as much as the matrix units take at once.
+  static constexpr int SIDE = 8, BLOCK = SIDE * SIDE;
+  static constexpr int ROWS = BLOCKS * SIDE, COLUMNS = 2 * SIDE, PIXELS = ROWS * COLUMNS;
+  static constexpr int RIM_COLUMNS = COLUMNS + 2, RIM_PIXELS = (ROWS + 2) * RIM_COLUMNS;
+  static constexpr int OUTPUTS = 160, INPUTS = 32;
+  /// Pixels lie in planes of 8 channels: 16 bytes a pixel, so that any 8 neighbours are 128 bytes in a row. Planes are as
+  /// far apart as makes writing them free of bank conflicts: 2 more than a multiple of 8 pixels.
+  static constexpr int PLANES = INPUTS / 8, PLANE_BYTES = (RIM_PIXELS + 5) / 8 * 8 * 16 + 32;
+  static constexpr int PATCH_BYTES = PLANES * PLANE_BYTES, PATCHES = 4;
+  static constexpr int TAP_BYTES = OUTPUTS * INPUTS * 2, TAPS_AT_ONCE = 5;
+  /// A pixel's outputs, and 16 bytes more against bank conflicts.
+  static constexpr int RESULT_ROW = OUTPUTS * 2 + 16, RESULT_BYTES = PIXELS * RESULT_ROW;
+  static constexpr int STORING_THREADS = 80, STORING_ROWS = STORING_THREADS / (OUTPUTS / 8);
+  static constexpr int SUM_BYTES = STORING_ROWS * OUTPUTS * 8;
+  static constexpr int SHARED_BYTES = PATCHES * PATCH_BYTES + TAPS_AT_ONCE * TAP_BYTES + RESULT_BYTES + SUM_BYTES;
+};
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+/// Counts arrivals, of threads and of bytes, phase after phase.
+struct Gate {
+  uint64 barrier;
+
+  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
+
+  __device__ __forceinline__ void begin(int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals) : "memory");
+  }
+
+  __device__ __forceinline__ void arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
+  }
+
+  /// The warp's lanes have done their part.
+  __device__ __forceinline__ void arrive_as_warp() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive();
+  }
+
+  __device__ __forceinline__ void wait(uint32 parity) {
+    uint32 done = 0;
+    while (!done) {
+      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                   : "=r"(done)
+                   : "r"(address()), "r"(parity)
+                   : "memory");
+    }
+  }
+
+  /// Copies `bytes` in the background; arrives with them.
+  __device__ __forceinline__ void fetch(uint32 target, const void *source, uint32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
+                 "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(address())
+                 : "memory");
+  }
+};
+
+/// Which of `COUNT` buffers is next, and how often all have been used.
+template <int COUNT>
+struct Turn {
+  int place = 0;
+  uint32 round = 0;
+
+  __device__ __forceinline__ void advance() {
+    if (++place == COUNT) place = 0, round ^= 1;
+  }
+};
+
+/// Where a matrix of 8 × 8 tiles of 128 bytes lies in shared memory: how far its tiles are apart along K, and along rows.
+__device__ __forceinline__ uint64 matrix_descriptor(uint32 along_k, uint32 along_rows) {
+  return static_cast<uint64>(along_k >> 4) << 16 | static_cast<uint64>(along_rows >> 4) << 32;
+}
+
+/// d += a · bᵀ for 64 rows of A and 160 of B, 16 long; d = a · bᵀ where not `adds`.
+__device__ __forceinline__ void multiply_64_by_160(float *d, uint64 a, uint64 b, int adds) {
+  asm volatile(
+      "{.reg .pred p;\nsetp.ne.b32 p, %82, 0;\n"
+#if HALF_IS_BFLOAT16
+      "wgmma.mma_async.sync.aligned.m64n160k16.f32.bf16.bf16 {"
+#else
+      "wgmma.mma_async.sync.aligned.m64n160k16.f32.f16.f16 {"
+#endif
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19,"
+      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39,"
+      "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59,"
+      "%60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+      "}, %80, %81, p, 1, 1, 0, 0;}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+                 "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+                 "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+                 "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+                 "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+                 "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+                 "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+                 "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]),
+                 "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
+                 "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79])
+      : "l"(a), "l"(b), "r"(adds));
+}
+
+/// The tiles of a convolution, picture by picture; those of all outputs of the same pixels follow each other.
+template <int TAPS, int BLOCKS>
+struct ConvolutionTiles {
+  using T = ConvolutionTile<BLOCKS>;
+  static constexpr int KINDS = TAPS == 4 ? 4 : 1;
+  int H, W, outputs;
+
+  /// Tiles of the outputs of a kind.
+  __device__ __forceinline__ int of_kind() const { return outputs / T::OUTPUTS; }
+  __device__ __forceinline__ int of_picture() const { return H / T::ROWS * (W / T::COLUMNS); }
+  __device__ __forceinline__ int count(int pictures) const { return pictures * of_picture() * KINDS * of_kind(); }
+
+  struct Place {
+    int picture, y, x, column, kind, first_output;
+  };
+
+  __device__ __forceinline__ Place operator[](int index) const {
+    Place place;
+    place.column = index % (KINDS * of_kind());
+    place.kind = KINDS == 1 ? 0 : place.column / of_kind();
+    place.first_output = place.column % of_kind() * T::OUTPUTS;
+    const int pixels = index / (KINDS * of_kind()), across = W / T::COLUMNS;
+    place.picture = pixels / of_picture();
+    place.y = pixels % of_picture() / across * T::ROWS;
+    place.x = pixels % of_picture() % across * T::COLUMNS;
+    return place;
+  }
+};
+
+/// Convolution of SiLU(x·factor + term), or of x itself where `factors` is null, + bias + added.
+///
+/// With 9 taps: x [B, H, W, stride], of which the first `inputs` channels count, out and added [B, H, W, outputs], weights
+/// [outputs / 160, inputs / 32, 9, 4, 160, 8]: the tap, the plane of 8 inputs, the output, the input.
+/// With 4 taps what doubles H and W: out [B, 2·H, 2·W, outputs], weights [4·outputs / 160, inputs / 32, 4, 4, 160, 8], whose
+/// kind k of outputs is the pixels (2i + k / 2, 2j + k % 2) and takes the pixels (i + k / 2 − 1 … i + k / 2) and likewise of j.
+/// factors float32 [B, 2, inputs]; sums [B, H / 8 · W / 16 · kinds, 32, 2]. `added` may be null.
+/// Tiles have 8·BLOCKS rows. H is a multiple of that, W of 16, `outputs` of 160, `inputs` of 32. Grid: blocks that share the
+/// tiles; 512 threads.
+template <int TAPS, int BLOCKS>
+__device__ __forceinline__ void convolve_tiles(const half_t *x, const float *factors, const half_t *weights,
+                                               const half_t *bias, const half_t *added, half_t *out, float *sums, int B, int H,
+                                               int W, int inputs, int stride, int outputs) {
+  using T = ConvolutionTile<BLOCKS>;
+  extern __shared__ __align__(128) unsigned char room[];
+  __shared__ Gate patch_full[T::PATCHES], patch_free[T::PATCHES], tap_full[T::TAPS_AT_ONCE], tap_free[T::TAPS_AT_ONCE];
+  __shared__ Gate result_full, result_free;
+  unsigned char *const patches = room, *const taps = patches + T::PATCHES * T::PATCH_BYTES;
+  unsigned char *const results = taps + T::TAPS_AT_ONCE * T::TAP_BYTES;
+  float *const partial = reinterpret_cast<float *>(results + T::RESULT_BYTES);
+  const ConvolutionTiles<TAPS, BLOCKS> tiles{H, W, outputs};
+  const int count = tiles.count(B), chunks = inputs / T::INPUTS;
+  const int group = threadIdx.x / 128, thread = threadIdx.x % 128, lane = threadIdx.x % 32;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < T::PATCHES; i++) patch_full[i].begin(4), patch_free[i].begin(8);
+    for (int i = 0; i < T::TAPS_AT_ONCE; i++) tap_full[i].begin(1), tap_free[i].begin(8);
+    result_full.begin(8), result_free.begin(3);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  let_successor_start();
+
+  if (group < 2) {  // multiply
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 192;");
+    const uint64 a_shape = matrix_descriptor(T::PLANE_BYTES, T::RIM_COLUMNS * 16), b_shape = matrix_descriptor(T::OUTPUTS * 16, 128);
+    // A tile of 16 rows: each group of warps has 8 of them. One of 8: each has 8 columns.
+    const uint32 first_pixel = static_cast<uint32>(__cvta_generic_to_shared(patches)) +
+                               group * (BLOCKS == 2 ? T::SIDE * T::RIM_COLUMNS : T::SIDE) * 16;
+    const uint32 first_tap = static_cast<uint32>(__cvta_generic_to_shared(taps));
+    Turn<T::PATCHES> patch;
+    Turn<T::TAPS_AT_ONCE> tap;
+    Turn<1> result;
+    for (int index = blockIdx.x; index < count; index += gridDim.x) {
+      const auto place = tiles[index];
+      const uint32 corner = TAPS == 4 ? (place.kind / 2 * T::RIM_COLUMNS + place.kind % 2) * 16 : 0;
+      float sum[BLOCKS][80];
+      Turn<T::PATCHES> used_patch = patch;
+      Turn<T::TAPS_AT_ONCE> used_tap = tap;
+      for (int chunk = 0; chunk < chunks; chunk++) {
+        patch_full[patch.place].wait(patch.round);
+        const uint32 pixels = first_pixel + patch.place * T::PATCH_BYTES + corner;
+#pragma unroll
+        for (int i = 0; i < TAPS; i++) {
+          tap_full[tap.place].wait(tap.round);
+          constexpr int ACROSS = TAPS == 9 ? 3 : 2;
+          const uint32 rows = first_tap + tap.place * T::TAP_BYTES, from = pixels + (i / ACROSS * T::RIM_COLUMNS + i % ACROSS) * 16;
+          asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            const uint64 b = b_shape | (rows + half * 2 * T::OUTPUTS * 16) >> 4;
+#pragma unroll
+            for (int m = 0; m < BLOCKS; m++) {
+              const uint64 a = a_shape | (from + half * 2 * T::PLANE_BYTES + m * T::SIDE * 16) >> 4;
+              multiply_64_by_160(sum[m], a, b, chunk + i + half > 0);
+            }
+          }
+          asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+          if (chunk + i > 0) {
+            asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+            tap_free[used_tap.place].arrive_as_warp();
+            used_tap.advance();
+            if (i == 0) patch_free[used_patch.place].arrive_as_warp(), used_patch.advance();
+          }
+          tap.advance();
+        }
+        patch.advance();
+      }
+      asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+      tap_free[used_tap.place].arrive_as_warp();
+      patch_free[used_patch.place].arrive_as_warp();
+      const half_t *biases = bias + place.first_output + lane % 4 * 2;
+      result_free.wait(result.round);
+#pragma unroll
+      for (int m = 0; m < BLOCKS; m++) {
+        const int row = (group * BLOCKS + m) * T::BLOCK + thread / 32 * 16 + lane / 4;
+        half_t *const own = reinterpret_cast<half_t *>(results + row * T::RESULT_ROW) + lane % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < 40; i++) {
+          const uint32 pair = load4(biases + i / 2 * 8);
+          half_t *const target = own + i % 2 * 8 * (T::RESULT_ROW / 2) + i / 2 * 8;
+          float y0 = sum[m][2 * i] + first(pair), y1 = sum[m][2 * i + 1] + second(pair);
+          if (TAPS == 9 && added) {
+            const uint32 other = load4(target);
+            y0 += first(other), y1 += second(other);
+          }
+          store4(target, pack(y0, y1));
+        }
+      }
+      result_full.arrive_as_warp();
+      result.advance();
+    }
+  } else if (group == 2) {  // bring pixels
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+    constexpr int ROUNDS = (T::RIM_PIXELS + 31) / 32;
+    wait_for_predecessor();
+    const int plane = thread % T::PLANES, first_pixel = thread / T::PLANES;
+    unsigned char *const own = patches + plane * T::PLANE_BYTES + first_pixel * 16;
+    Turn<T::PATCHES> asked, made;
+    const half_t *source = x;
+    int offset[ROUNDS];  // of a pixel, or -1 outside of the picture
+    int next = blockIdx.x, next_chunk = 0;
+    const auto ask = [&] {
+      if (next < count) {
+        if (next_chunk == 0) {
+          const auto place = tiles[next];
+          source = x + static_cast<long long>(place.picture) * H * W * stride + plane * 8;
+#pragma unroll
+          for (int i = 0; i < ROUNDS; i++) {
+            const int pixel = i * 32 + first_pixel, py = place.y - 1 + pixel / T::RIM_COLUMNS, px = place.x - 1 + pixel % T::RIM_COLUMNS;
+            offset[i] = static_cast<uint32>(py) < H && static_cast<uint32>(px) < W ? (py * W + px) * stride : -1;
+          }
+        }
+        patch_free[asked.place].wait(asked.round ^ 1);
+#pragma unroll
+        for (int i = 0; i < ROUNDS; i++) {
+          if (i * 32 + first_pixel >= T::RIM_PIXELS) break;
+          copy16_async(reinterpret_cast<half_t *>(own + asked.place * T::PATCH_BYTES + i * 512),
+                       source + max(offset[i], 0) + next_chunk * T::INPUTS, offset[i] >= 0);
+        }
+        asked.advance();
+        if (++next_chunk == chunks) next_chunk = 0, next += gridDim.x;
+      }
+      commit_copies();
+    };
+    ask();
+    for (int index = blockIdx.x; index < count; index += gridDim.x) {
+      const auto place = tiles[index];
+      uint32 inside = 0;
+#pragma unroll
+      for (int i = 0; i < ROUNDS; i++) {
+        const int pixel = i * 32 + first_pixel, py = place.y - 1 + pixel / T::RIM_COLUMNS, px = place.x - 1 + pixel % T::RIM_COLUMNS;
+        if (static_cast<uint32>(py) < H && static_cast<uint32>(px) < W) inside |= 1u << i;
+      }
+      const float *own_factors = factors + static_cast<long long>(place.picture) * 2 * inputs + plane * 8;
+      for (int chunk = 0; chunk < chunks; chunk++) {
+        float4 factor[2], term[2];
+        if (TAPS == 9 && factors) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            factor[i] = __ldg(reinterpret_cast<const float4 *>(own_factors + chunk * T::INPUTS) + i);
+            term[i] = __ldg(reinterpret_cast<const float4 *>(own_factors + inputs + chunk * T::INPUTS) + i);
+          }
+        }
+        ask();
+        // Those that this very thread asked for.
+        wait_for_copies_but<1>();
+        if (TAPS == 9 && factors) {
+          unsigned char *const pixels = own + made.place * T::PATCH_BYTES;
+          constexpr int AT_ONCE = 4;
+#pragma unroll
+          for (int start = 0; start < ROUNDS; start += AT_ONCE) {
+            // Read before the first is written, as the compiler cannot tell that they differ.
+            uint4 read[AT_ONCE];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++) {
+              if ((start + i) * 32 + first_pixel < T::RIM_PIXELS) read[i] = *reinterpret_cast<const uint4 *>(pixels + (start + i) * 512);
+            }
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++) {
+              if ((start + i) * 32 + first_pixel >= T::RIM_PIXELS) break;
+              float value[8];
+              unpack(read[i], value);
+#pragma unroll
+              for (int c = 0; c < 8; c++) {
+                value[c] = silu(value[c] * (&factor[c / 4].x)[c % 4] + (&term[c / 4].x)[c % 4]);
+              }
+              *reinterpret_cast<uint4 *>(pixels + (start + i) * 512) = inside >> (start + i) & 1 ? pack(value) : make_uint4(0, 0, 0, 0);
+            }
+          }
+        }
+        // The matrix units read by another way than threads write.
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        patch_full[made.place].arrive_as_warp();
+        made.advance();
+      }
+    }
+  } else if (thread < 32) {  // fetch weights
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if (thread > 0) return;
+    const uint32 target = static_cast<uint32>(__cvta_generic_to_shared(taps));
+    Turn<T::TAPS_AT_ONCE> tap;
+    for (int index = blockIdx.x; index < count; index += gridDim.x) {
+      const half_t *source = weights + static_cast<long long>(tiles[index].column) * chunks * TAPS * T::TAP_BYTES / 2;
+      for (int i = 0; i < chunks * TAPS; i++) {
+        tap_free[tap.place].wait(tap.round ^ 1);
+        tap_full[tap.place].fetch(target + tap.place * T::TAP_BYTES, source + static_cast<long long>(i) * T::TAP_BYTES / 2, T::TAP_BYTES);
+        tap.advance();
+      }
+    }
+  } else {  // store and sum up
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    wait_for_predecessor();
+    const int storer = thread - 32, column = storer % 20, first_pixel = storer / 20;
+    const bool stores = storer < T::STORING_THREADS;
+    constexpr int APART = TAPS == 4 ? 2 : 1;
+    const int pixel_step = APART * outputs, row_step = pixel_step * APART * W;
+    unsigned char *const own = results + first_pixel * T::RESULT_ROW + column * 16;
+    const auto corner = [&](const auto &place) {
+      const long long row = static_cast<long long>(place.picture) * APART * H + APART * place.y + place.kind / 2;
+      const long long pixel = row * APART * W + APART * place.x + place.kind % 2;
+      return pixel * outputs + place.first_output + column * 8 + first_pixel * pixel_step;
+    };
+    // Goes through this thread's pixels of a strip of 8 rows: their place in shared memory, and that in a picture.
+    const auto each = [&](int strip, auto visit) {
+#pragma unroll
+      for (int block = 0; block < 2; block++) {
+        unsigned char *result = own + (strip * 2 + block) * T::BLOCK * T::RESULT_ROW;
+        int offset = strip * T::SIDE * row_step + block * T::SIDE * pixel_step;
+#pragma unroll 2
+        for (int y = 0; y < T::SIDE; y++) {
+#pragma unroll
+          for (int x = 0; x < T::SIDE; x += T::STORING_ROWS) {
+            visit(result, offset + x * pixel_step);
+            result += T::STORING_ROWS * T::RESULT_ROW;
+          }
+          offset += row_step;
+        }
+      }
+    };
+    // What is added waits where the sum is to stand.
+    const auto prepare = [&](int index) {
+      if (TAPS == 9 && added && stores && index < count) {
+        const half_t *source = added + corner(tiles[index]);
+        for (int strip = 0; strip < BLOCKS; strip++) {
+          each(strip, [&](unsigned char *result, int offset) { copy16_async(reinterpret_cast<half_t *>(result), source + offset, true); });
+        }
+        wait_for_copies();
+      }
+      result_free.arrive_as_warp();
+    };
+    prepare(blockIdx.x);
+    Turn<1> result;
+    for (int index = blockIdx.x; index < count; index += gridDim.x) {
+      const auto place = tiles[index];
+      half_t *const target = out + corner(place);
+      result_full.wait(result.round);
+      result.advance();
+      // Strips are summed up one by one, so that pictures do not depend on how high tiles are.
+      for (int strip = 0; strip < BLOCKS; strip++) {
+        float sum[8] = {}, squares[8] = {};
+        if (stores) {
+          each(strip, [&](unsigned char *result, int offset) {
+            const uint4 made = *reinterpret_cast<const uint4 *>(result);
+            store16(target + offset, made);
+            float value[8];
+            unpack(made, value);
+#pragma unroll
+            for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
+          });
+        }
+        if (strip == BLOCKS - 1) prepare(index + gridDim.x);
+        asm volatile("bar.sync 1, 96;" ::: "memory");
+        if (stores) {
+          float *sums_here = partial + (first_pixel * T::OUTPUTS + column * 8) * 2;
+          for (int c = 0; c < 8; c++) sums_here[2 * c] = sum[c], sums_here[2 * c + 1] = squares[c];
+        }
+        asm volatile("bar.sync 1, 96;" ::: "memory");
+        const int size = outputs / GROUPS, across = W / T::COLUMNS;
+        if (storer < 2 * (T::OUTPUTS / size)) {
+          float total = 0.f;
+          for (int c = 0; c < size; c++) {
+            for (int row = 0; row < T::STORING_ROWS; row++) {
+              total += partial[(row * T::OUTPUTS + storer / 2 * size + c) * 2 + storer % 2];
+            }
+          }
+          const int slice = (place.y / T::SIDE + strip) * across + place.x / T::COLUMNS;
+          const long long of_picture = static_cast<long long>(place.picture) * (H / T::SIDE * across) + slice;
+          sums[((of_picture * tiles.KINDS + place.kind) * GROUPS + place.first_output / size) * 2 + storer] = total;
+        }
+      }
+    }
+  }
+}
+
+#define CONVOLUTION(NAME, BLOCKS)                                                                                            \
+  extern "C" __global__ __launch_bounds__(512, 1) void convolution_##NAME(                                                   \
+      const half_t *x, const float *factors, const half_t *weights, const half_t *bias, const half_t *added, half_t *out,    \
+      float *sums, int B, int H, int W, int inputs, int stride, int outputs) {                                               \
+    convolve_tiles<9, BLOCKS>(x, factors, weights, bias, added, out, sums, B, H, W, inputs, stride, outputs);                \
+  }                                                                                                                          \
+  extern "C" __global__ __launch_bounds__(512, 1) void upsampling_##NAME(const half_t *x, const half_t *weights,             \
+                                                                         const half_t *bias, half_t *out, float *sums,       \
+                                                                         int B, int H, int W, int inputs, int outputs) {     \
+    convolve_tiles<4, BLOCKS>(x, nullptr, weights, bias, nullptr, out, sums, B, H, W, inputs, inputs, outputs);              \
+  }
+
+CONVOLUTION(of_16_rows, 2)
+CONVOLUTION(of_8_rows, 1)
+#endif

@@ -1,0 +1,105 @@
+import Testing
+import Torch
+import TorchTestSupport
+
+@testable import CUDAKernels
+@testable import MVAR
+
+// The decoder's convolutions against the readable path in float32, with tiles of both heights.
+
+@Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
+struct ConvolutionTests {
+  private struct Case: Sendable {
+    let pictures, inputs, outputs, height, width: Int
+    let isNormalized, isAdded: Bool
+  }
+
+  private static let cases = [
+    Case(
+      pictures: 1, inputs: 32, outputs: 160, height: 16, width: 16, isNormalized: false,
+      isAdded: false),
+    Case(
+      pictures: 2, inputs: 160, outputs: 160, height: 32, width: 16, isNormalized: true,
+      isAdded: true),
+    Case(
+      pictures: 3, inputs: 320, outputs: 160, height: 16, width: 48, isNormalized: true,
+      isAdded: false),
+    Case(
+      pictures: 40, inputs: 640, outputs: 640, height: 16, width: 16, isNormalized: true,
+      isAdded: true),
+    Case(
+      pictures: 0, inputs: 160, outputs: 320, height: 16, width: 16, isNormalized: true,
+      isAdded: true),
+  ]
+
+  @Test(arguments: types, cases) private func convolves(_ dtype: DType, _ shape: Case) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let (B, C, O) = (shape.pictures, shape.inputs, shape.outputs)
+      let (H, W) = (shape.height, shape.width)
+      let x = random(B, C, H, W, seed: 1, dtype).channelsLast()
+      let (gain, shift) = (random(C, seed: 2, dtype), random(C, seed: 3, dtype))
+      let weight = random(O, C, 3, 3, seed: 4, dtype, scale: 0.05)
+      let bias = random(O, seed: 5, dtype)
+      let added =
+        shape.isAdded ? random(B, O, H, W, seed: 6, dtype).channelsLast() : nil
+      let weights = try #require(ConvolutionWeights(weight, bias: bias))
+      let factors =
+        shape.isNormalized
+        ? kernels.factors(kernels.summedUp(x), weight: gain, shift: shift) : nil
+      var found: [NormInput] = []
+      for form in ConvolutionForm.allCases where kernels.convolutions[form] != nil {
+        found.append(
+          kernels.convolved(x, channels: C, factors: factors, weights, adding: added, form))
+      }
+      guard let first = found.first, B > 0 else { return }
+      let input =
+        shape.isNormalized
+        ? readable(
+          kernels.groupNormSiLU(kernels.summedUp(x), weight: gain, shift: shift)) : readable(x)
+      let product = input.conv2d(readable(weight), readable(bias), padding: 1)
+      try expectClose(
+        first.x, added.map { readable($0) + product } ?? product, dtype, roundings: 2)
+      try expectEqual(found)
+      try expectSums(first, kernels, dtype)
+    }
+  }
+
+  @Test(arguments: types, [(1, 160, 16, 16), (2, 320, 16, 32), (20, 160, 32, 16)])
+  func doubles(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
+    let (B, C, H, W) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let upsampling = Upsampling(
+        Parameters(RandomSource(seed: 7), dtype: dtype, device: gpu), C)
+      let x = random(B, C, H, W, seed: 8, dtype).channelsLast()
+      let weights = try #require(
+        ConvolutionWeights(upsampling.merged, bias: upsampling.plain.bias))
+      let found = ConvolutionForm.allCases.filter { kernels.convolutions[$0] != nil }
+        .map { kernels.upsampled(x, weights, $0) }
+      guard let first = found.first else { return }
+      let (weight, bias) = (upsampling.plain.weight, upsampling.plain.bias)
+      let expected = readable(x).resizedNearest(2 * H, 2 * W)
+        .conv2d(readable(weight), readable(bias), padding: 1)
+      try expectClose(first.x, expected, dtype)
+      try expectEqual(found)
+      try expectSums(first, kernels, dtype)
+    }
+  }
+
+  /// A picture does not depend on how high tiles are, which depends on the batch.
+  private func expectEqual(_ found: [NormInput]) throws {
+    for other in found.dropFirst() {
+      #expect(try distance(readable(other.x), readable(found[0].x)) == 0)
+      #expect(try distance(readable(other.sums), readable(found[0].sums)) == 0)
+    }
+  }
+
+  private func expectSums(_ found: NormInput, _ kernels: CUDAKernels, _ dtype: DType) throws {
+    let (B, C, H, W) = found.x.shape4
+    let groups = readable(found.x).reshape(B, 32, C / 32 * H * W)
+    let sums = readable(found.sums).sum(1)
+    try expectClose(sums.select(2, 0), groups.sum(2), dtype, roundings: 1)
+    try expectClose(sums.select(2, 1), (groups * groups).sum(2), dtype, roundings: 1)
+  }
+}
