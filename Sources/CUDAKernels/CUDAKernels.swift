@@ -22,6 +22,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let mambaScanOf16: CUDAKernel
   let scansOfFew: [ScanOfFew: CUDAKernel]
   let normStatistics: CUDAKernel
+  let normStatisticsOfParts: CUDAKernel
   let normFactors: CUDAKernel
   let normSiLU: CUDAKernel
   let normMoments: CUDAKernel
@@ -87,8 +88,12 @@ public final class CUDAKernels: @unchecked Sendable {
     mambaScanOf16 = try program.kernel("mamba_scan_of_16")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
+    normStatisticsOfParts = try program.kernel(
+      "norm_statistics_of_parts", sharedBytes: 16 * 4 * 320)
     scansOfFew = try Dictionary(
-      uniqueKeysWithValues: ScanOfFew.allCases.filter { $0.sharedBytes <= limit }.map {
+      uniqueKeysWithValues: ScanOfFew.allCases.filter {
+        $0.sharedBytes <= limit && ($0.blocks == 1 || capability >= 90)
+      }.map {
         ($0, try program.kernel($0.rawValue, sharedBytes: $0.sharedBytes))
       })
     fewRows = try Dictionary(

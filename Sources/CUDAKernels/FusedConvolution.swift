@@ -25,18 +25,28 @@ public struct ConvolutionWeights {
 }
 
 /// The tiles that a convolution is made of.
-enum ConvolutionForm: Int, CaseIterable {
-  case of8Rows = 1
-  case of16Rows = 2
+enum ConvolutionForm: Hashable, CaseIterable {
+  case of8Rows
+  case of16Rows
+  /// Of 8 rows, each the sum of some parts, which share the inputs: for few tiles.
+  case inParts
 
-  private var name: String { "of_\(8 * rawValue)_rows" }
+  private var name: String {
+    switch self {
+    case .of8Rows: "of_8_rows"
+    case .of16Rows: "of_16_rows"
+    case .inParts: "in_parts"
+    }
+  }
+
+  var rows: Int { self == .of16Rows ? 16 : 8 }
 
   /// As `ConvolutionTile` of `convolution.cu` adds up.
   var sharedBytes: Int {
-    let rim = (8 * rawValue + 2) * 18
+    let rim = (rows + 2) * 18
     let patches = 4 * 4 * ((rim + 5) / 8 * 8 + 2) * 16
     let taps = 5 * 160 * 32 * 2
-    let results = 8 * rawValue * 16 * (2 * 160 + 16)
+    let results = rows * 16 * (2 * 160 + 16)
     let sums = 4 * 160 * 2 * 4
     return patches + taps + results + sums
   }
@@ -49,10 +59,42 @@ enum ConvolutionForm: Int, CaseIterable {
   }
 }
 
+/// How a convolution is shared by multiprocessors.
+struct ConvolutionPlan {
+  let form: ConvolutionForm
+  let tiles: Int
+  var parts = 1
+
+  init(_ form: ConvolutionForm, tiles: Int, parts: Int = 1) {
+    (self.form, self.tiles, self.parts) = (form, tiles, parts)
+  }
+
+  /// Nil for sizes that tiles do not fit.
+  init?(
+    _ shape: (B: Int, C: Int, H: Int, W: Int), _ weights: ConvolutionWeights, multiprocessors: Int
+  ) {
+    let (H, W) = (shape.H, shape.W)
+    guard H % 8 == 0, W % 16 == 0 else { return nil }
+    let lowTiles = shape.B * (H / 8) * (W / 16) * weights.columns
+    let (chunks, taps) = (weights.taps.length(1), weights.taps.length(2))
+    if lowTiles >= 4 * multiprocessors, H % 16 == 0 {
+      self.init(.of16Rows, tiles: lowTiles / 2)
+      return
+    }
+    let parts = min(multiprocessors / max(1, lowTiles), chunks)
+    // Summing up takes as long as some 30 taps.
+    if parts > 1, chunks * taps * (parts - 1) > 30 * parts {
+      self.init(.inParts, tiles: lowTiles, parts: parts)
+    } else {
+      self.init(.of8Rows, tiles: lowTiles)
+    }
+  }
+}
+
 extension CUDAKernels {
   /// The convolution of 3 × 3 of x `[B, C, H, W]`, channels last; nil as in ``convolved(_:norm:_:adding:)``.
   public func convolved(_ x: Tensor, _ weights: ConvolutionWeights) -> NormInput? {
-    convolutionForm(x, weights).map {
+    convolutionPlan(x, weights).map {
       convolved(x, channels: x.length(1), factors: nil, weights, adding: nil, $0)
     }
   }
@@ -62,13 +104,12 @@ extension CUDAKernels {
   /// - Parameters:
   ///   - norm: the weight and the shift of the norm.
   ///   - added: `[B, O, H, W]`, channels last.
-  /// - Returns: nil where another way is faster, or the only one: for few or oddly sized pictures, and on other GPUs than
-  ///   Hopper's.
+  /// - Returns: nil where there is no kernel for it: for oddly sized pictures, and on other GPUs than Hopper's.
   public func convolved(
     _ x: NormInput, norm: (weight: Tensor, shift: Tensor), _ weights: ConvolutionWeights,
     adding added: Tensor? = nil
   ) -> NormInput? {
-    convolutionForm(x.x, weights).map {
+    convolutionPlan(x.x, weights).map {
       convolved(
         x.x, channels: x.channels, factors: factors(x, weight: norm.weight, shift: norm.shift),
         weights, adding: added, $0)
@@ -77,63 +118,77 @@ extension CUDAKernels {
 
   func convolved(
     _ x: Tensor, channels: Int, factors: Tensor?, _ weights: ConvolutionWeights,
-    adding added: Tensor?, _ form: ConvolutionForm
+    adding added: Tensor?, _ plan: ConvolutionPlan
   ) -> NormInput {
     let (B, stride, H, W) = x.shape4
-    let O = weights.bias.count
-    let out = Self.emptyImages((B, O, H, W), x)
-    let sums = Self.emptySums(pictures: B, strips: H / 8 * (W / 16), x)
-    convolutions[form]!.plain(
-      grid: (convolutionBlocks(form, x, weights), 1, 1), threads: 512, overlaps: true,
-      [
-        .tensor(x), .optional(factors), .tensor(weights.taps), .tensor(weights.bias),
-        .optional(added), .tensor(out), .tensor(sums), .int(B), .int(H), .int(W),
-        .int(channels), .int(stride), .int(O),
-      ])
-    return NormInput(x: out, channels: O, sums: sums, bias: nil)
+    return finished(plan, like: x, (B, weights.bias.count, H, W), weights, adding: added) {
+      blocks, out, sums in
+      convolutions[plan.form]!.plain(
+        grid: (blocks, 1, 1), threads: 512, overlaps: true,
+        [
+          .tensor(x), .optional(factors), .tensor(weights.taps), .tensor(weights.bias),
+          .optional(added), .tensor(out), .tensor(sums), .int(B), .int(H), .int(W),
+          .int(channels), .int(stride), .int(weights.bias.count), .int(plan.parts),
+        ])
+    }
   }
 
   /// x doubled in height and width, then convolved; nil as in ``convolved(_:norm:_:adding:)``.
   ///
   /// - Parameter x: `[B, C, H, W]`, channels last, all of whose channels count.
   public func upsampled(_ x: Tensor, _ weights: ConvolutionWeights) -> NormInput? {
-    convolutionForm(x, weights).map { upsampled(x, weights, $0) }
+    convolutionPlan(x, weights).map { upsampled(x, weights, $0) }
   }
 
-  func upsampled(_ x: Tensor, _ weights: ConvolutionWeights, _ form: ConvolutionForm) -> NormInput {
+  func upsampled(_ x: Tensor, _ weights: ConvolutionWeights, _ plan: ConvolutionPlan) -> NormInput {
     let (B, C, H, W) = x.shape4
-    let O = weights.bias.count
-    let out = Self.emptyImages((B, O, 2 * H, 2 * W), x)
-    let sums = Self.emptySums(pictures: B, strips: 4 * (H / 8) * (W / 16), x)
-    convolutions[form]!.upsampling(
-      grid: (convolutionBlocks(form, x, weights), 1, 1), threads: 512, overlaps: true,
+    return finished(plan, like: x, (B, weights.bias.count, 2 * H, 2 * W), weights, adding: nil) {
+      blocks, out, sums in
+      convolutions[plan.form]!.upsampling(
+        grid: (blocks, 1, 1), threads: 512, overlaps: true,
+        [
+          .tensor(x), .tensor(weights.taps), .tensor(weights.bias), .tensor(out), .tensor(sums),
+          .int(B), .int(H), .int(W), .int(C), .int(weights.bias.count), .int(plan.parts),
+        ])
+    }
+  }
+
+  /// Runs a kernel that gives a whole convolution and its sums, or parts that are then summed up.
+  private func finished(
+    _ plan: ConvolutionPlan, like x: Tensor, _ shape: (Int, Int, Int, Int),
+    _ weights: ConvolutionWeights, adding added: Tensor?,
+    _ launch: (_ blocks: Int, _ out: Tensor, _ sums: Tensor) -> Void
+  ) -> NormInput {
+    let (B, O, H, W) = shape
+    let out = Self.emptyImages(shape, x)
+    // Each multiprocessor has one block, as far as there are tiles.
+    let blocks = min(multiprocessors, plan.tiles * plan.parts)
+    guard plan.form == .inParts else {
+      // A strip of 8 rows of a tile of what comes in has sums of its own, for each kind of pixel.
+      let sums = Tensor.empty([B, H / 8 * (W / 16), 32, 2], device: x.device)
+      launch(blocks, out, sums)
+      return NormInput(x: out, channels: O, sums: sums, bias: nil)
+    }
+    let parts = Tensor.empty([plan.parts, B, H, W, O], device: x.device)
+    launch(blocks, out, parts)
+    let threads = Self.normThreads(channels: O)
+    let slices = max(1, min(256, H * W * O / 8 / threads))
+    let sums = Tensor.empty([B, slices, 32, 2], device: x.device)
+    normStatisticsOfParts(
+      grid: (slices, B, 1), threads: threads, overlaps: true,
       [
-        .tensor(x), .tensor(weights.taps), .tensor(weights.bias), .tensor(out), .tensor(sums),
-        .int(B), .int(H), .int(W), .int(C), .int(O),
+        .tensor(parts), .optional(added), .tensor(weights.bias), .tensor(out), .tensor(sums),
+        .int(plan.parts), .int(H * W), .int(O),
       ])
     return NormInput(x: out, channels: O, sums: sums, bias: nil)
   }
 
-  private func convolutionForm(_ x: Tensor, _ weights: ConvolutionWeights) -> ConvolutionForm? {
-    let (B, _, H, W) = x.shape4
-    guard H % 8 == 0, W % 16 == 0 else { return nil }
-    let lowTiles = B * (H / 8) * (W / 16) * weights.columns
-    // With fewer, cuDNN spreads a picture's sums over more multiprocessors.
-    guard 5 * lowTiles >= 2 * multiprocessors else { return nil }
-    let isLarge = H % 16 == 0 && lowTiles >= 4 * multiprocessors
-    let form: ConvolutionForm = isLarge ? .of16Rows : .of8Rows
-    return convolutions[form] == nil ? nil : form
-  }
-
-  /// Each multiprocessor has one block, as far as there are tiles.
-  private func convolutionBlocks(
-    _ form: ConvolutionForm, _ x: Tensor, _ weights: ConvolutionWeights
-  ) -> Int {
-    let (B, _, H, W) = x.shape4
-    return min(multiprocessors, B * (H / (8 * form.rawValue)) * (W / 16) * weights.columns)
-  }
-
-  private static func emptySums(pictures: Int, strips: Int, _ like: Tensor) -> Tensor {
-    .empty([pictures, strips, 32, 2], device: like.device)
+  /// Nil where there is no kernel for it.
+  private func convolutionPlan(_ x: Tensor, _ weights: ConvolutionWeights) -> ConvolutionPlan? {
+    guard
+      let plan = ConvolutionPlan(x.shape4, weights, multiprocessors: multiprocessors),
+      convolutions[plan.form] != nil
+    else { return nil }
+    return plan
   }
 }

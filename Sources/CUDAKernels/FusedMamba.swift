@@ -18,12 +18,12 @@ public struct MambaScanWeights {
 public final class MambaScanState {
   /// `[R, 3, D + 128]`, before and after the current scale in turn.
   let conv: [Tensor]
-  /// float32 `[R, H, 64, 64]`.
+  /// `[R, H, 64, 64]` in the kernels' own order (`CarriedState` of `mamba_scan.cu`).
   let ssm: Tensor
 
   public init(sequences R: Int, inner: Int, dtype: DType, device: Device) {
     conv = (0..<2).map { _ in .empty([R, 3, inner + 128], dtype: dtype, device: device) }
-    ssm = .empty([R, inner / 64, 64, 64], device: device)
+    ssm = .empty([R, inner / 64, 64, 64], dtype: dtype, device: device)
   }
 }
 
@@ -32,25 +32,31 @@ enum ScanOfFew: String, CaseIterable {
   case upTo64 = "mamba_scan_short"
   case upTo128 = "mamba_scan_at_once_8"
   case upTo256 = "mamba_scan_at_once_16"
+  /// Two blocks share the tokens.
+  case upTo256InPairs = "mamba_scan_of_two_blocks"
 
-  /// Nil for more tokens than one block can have.
-  init?(tokens: Int) {
+  /// Nil for more tokens than one block, or a pair, can have.
+  ///
+  /// - Parameter pairs: whether the GPU has clusters of blocks.
+  init?(tokens: Int, pairs: Bool) {
     switch tokens {
     case ...64: self = .upTo64
+    case ...256 where pairs: self = .upTo256InPairs
     case ...128: self = .upTo128
     case ...256: self = .upTo256
     default: return nil
     }
   }
 
-  var threads: Int { self == .upTo128 ? 256 : 512 }
+  var threads: Int { self == .upTo128 || self == .upTo256InPairs ? 256 : 512 }
+  var blocks: Int { self == .upTo256InPairs ? 2 : 1 }
 
-  /// What is asked for at launch: rows of x, B, C and the state, and four floats a token.
+  /// What is asked for at launch: rows of x, B, C and the state, four floats a token, and what a pair hands over.
   var sharedBytes: Int {
-    func bytes(tokens: Int) -> Int { (3 * tokens + 64) * 144 + 16 * tokens + 64 }
+    func bytes(tokens: Int) -> Int { (3 * tokens + 64) * 144 + 16 * tokens + 64 + 16384 }
     return switch self {
     case .upTo64: 0
-    case .upTo128: bytes(tokens: 128)
+    case .upTo128, .upTo256InPairs: bytes(tokens: 128)
     case .upTo256: bytes(tokens: 256)
     }
   }
@@ -74,9 +80,9 @@ extension CUDAKernels {
     let squares = Tensor.empty([R, heads, n], device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
-    if let (kernel, threads) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {
+    if let (kernel, threads, blocks) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {
       kernel(
-        grid: (heads, R, 1), threads: threads, overlaps: true,
+        grid: (blocks * heads, R, 1), threads: threads, overlaps: true,
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
           .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
@@ -104,15 +110,16 @@ extension CUDAKernels {
     return (y, squares)
   }
 
-  /// The scan whose blocks have all tokens of a head at once, and its threads; nil where chunks are better.
+  /// The scan that has all tokens of a head at once, its threads and its blocks; nil where chunks are better.
   private func wholeScaleScan(sequences R: Int, heads: Int, tokens n: Int) -> (
-    kernel: CUDAKernel, threads: Int
+    kernel: CUDAKernel, threads: Int, blocks: Int
   )? {
     // Few sequences leave multiprocessors free, and more warps share each of them.
-    if R * heads <= multiprocessors, let form = ScanOfFew(tokens: n), let kernel = scansOfFew[form]
+    if R * heads <= multiprocessors,
+      let form = ScanOfFew(tokens: n, pairs: computeCapability >= 90), let kernel = scansOfFew[form]
     {
-      return (kernel, form.threads)
+      return (kernel, form.threads, form.blocks)
     }
-    return n <= 16 ? (mambaScanOf16, 128) : nil
+    return n <= 16 ? (mambaScanOf16, 128, 1) : nil
   }
 }

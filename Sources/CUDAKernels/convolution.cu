@@ -108,24 +108,30 @@ __device__ __forceinline__ void multiply_64_by_160(float *d, uint64 a, uint64 b,
       : "l"(a), "l"(b), "r"(adds));
 }
 
-/// The tiles of a convolution, picture by picture; those of all outputs of the same pixels follow each other.
+/// The tiles of a convolution, picture by picture; those of all outputs of the same pixels follow each other. Where tiles are
+/// few, each is the sum of some parts, that share the inputs.
 template <int TAPS, int BLOCKS>
 struct ConvolutionTiles {
   using T = ConvolutionTile<BLOCKS>;
   static constexpr int KINDS = TAPS == 4 ? 4 : 1;
-  int H, W, outputs;
+  int H, W, inputs, outputs, parts;
 
   /// Tiles of the outputs of a kind.
   __device__ __forceinline__ int of_kind() const { return outputs / T::OUTPUTS; }
   __device__ __forceinline__ int of_picture() const { return H / T::ROWS * (W / T::COLUMNS); }
-  __device__ __forceinline__ int count(int pictures) const { return pictures * of_picture() * KINDS * of_kind(); }
+  __device__ __forceinline__ int count(int pictures) const { return pictures * of_picture() * KINDS * of_kind() * parts; }
+  __device__ __forceinline__ int chunks() const { return inputs / T::INPUTS; }
 
   struct Place {
-    int picture, y, x, column, kind, first_output;
+    int picture, y, x, column, kind, first_output, part;
+    /// Of 32 inputs.
+    int first_chunk, end_chunk;
   };
 
   __device__ __forceinline__ Place operator[](int index) const {
     Place place;
+    place.part = index % parts, index /= parts;
+    place.first_chunk = chunks() * place.part / parts, place.end_chunk = chunks() * (place.part + 1) / parts;
     place.column = index % (KINDS * of_kind());
     place.kind = KINDS == 1 ? 0 : place.column / of_kind();
     place.first_output = place.column % of_kind() * T::OUTPUTS;
@@ -137,6 +143,29 @@ struct ConvolutionTiles {
   }
 };
 
+/// What a group of warps has summed up of one part, float32 [parts, B, H, W, outputs] or with twice H and W.
+template <int TAPS, int BLOCKS>
+__device__ __forceinline__ void store_part(float *parts, const float (*sum)[80], const ConvolutionTiles<TAPS, BLOCKS> &tiles,
+                                           const typename ConvolutionTiles<TAPS, BLOCKS>::Place &place, int B, int group, int thread) {
+  using T = ConvolutionTile<BLOCKS>;
+  constexpr int APART = TAPS == 4 ? 2 : 1;
+  const int lane = thread % 32, width = APART * tiles.W;
+  const long long picture = static_cast<long long>(place.part) * B + place.picture;
+#pragma unroll
+  for (int m = 0; m < BLOCKS; m++) {
+    const int block = group * BLOCKS + m, y = place.y + block / 2 * T::SIDE + thread / 32 * 2, x = place.x + block % 2 * T::SIDE + lane / 4;
+#pragma unroll
+    for (int row = 0; row < 2; row++) {
+      const long long pixel = (picture * APART * tiles.H + APART * (y + row) + place.kind / 2) * width + APART * x + place.kind % 2;
+      float *own = parts + pixel * tiles.outputs + place.first_output + lane % 4 * 2;
+#pragma unroll
+      for (int i = 0; i < 20; i++) {
+        *reinterpret_cast<float2 *>(own + i * 8) = make_float2(sum[m][4 * i + 2 * row], sum[m][4 * i + 2 * row + 1]);
+      }
+    }
+  }
+}
+
 /// Convolution of SiLU(x·factor + term), or of x itself where `factors` is null, + bias + added.
 ///
 /// With 9 taps: x [B, H, W, stride], of which the first `inputs` channels count, out and added [B, H, W, outputs], weights
@@ -146,10 +175,12 @@ struct ConvolutionTiles {
 /// factors float32 [B, 2, inputs]; sums [B, H / 8 · W / 16 · kinds, 32, 2]. `added` may be null.
 /// Tiles have 8·BLOCKS rows. H is a multiple of that, W of 16, `outputs` of 160, `inputs` of 32. Grid: blocks that share the
 /// tiles; 512 threads.
-template <int TAPS, int BLOCKS>
+///
+/// Where it SPLITS, `sums` gets float32 [parts, …] in the shape of out, to be summed up; bias, `added` and out do not count.
+template <int TAPS, int BLOCKS, bool SPLITS>
 __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *factors, const half_t *weights,
                                                const half_t *bias, const half_t *added, half_t *out, float *sums, int B, int H,
-                                               int W, int inputs, int stride, int outputs) {
+                                               int W, int inputs, int stride, int outputs, int parts) {
   using T = ConvolutionTile<BLOCKS>;
   extern __shared__ __align__(128) unsigned char room[];
   __shared__ Gate patch_full[T::PATCHES], patch_free[T::PATCHES], tap_full[T::TAPS_AT_ONCE], tap_free[T::TAPS_AT_ONCE];
@@ -157,8 +188,8 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
   unsigned char *const patches = room, *const taps = patches + T::PATCHES * T::PATCH_BYTES;
   unsigned char *const results = taps + T::TAPS_AT_ONCE * T::TAP_BYTES;
   float *const partial = reinterpret_cast<float *>(results + T::RESULT_BYTES);
-  const ConvolutionTiles<TAPS, BLOCKS> tiles{H, W, outputs};
-  const int count = tiles.count(B), chunks = inputs / T::INPUTS;
+  const ConvolutionTiles<TAPS, BLOCKS> tiles{H, W, inputs, outputs, parts};
+  const int count = tiles.count(B);
   const int group = threadIdx.x / 128, thread = threadIdx.x % 128, lane = threadIdx.x % 32;
   if (threadIdx.x == 0) {
     for (int i = 0; i < T::PATCHES; i++) patch_full[i].begin(4), patch_free[i].begin(8);
@@ -185,7 +216,8 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
       float sum[BLOCKS][80];
       Turn<T::PATCHES> used_patch = patch;
       Turn<T::TAPS_AT_ONCE> used_tap = tap;
-      for (int chunk = 0; chunk < chunks; chunk++) {
+      for (int chunk = place.first_chunk; chunk < place.end_chunk; chunk++) {
+        const bool is_first = chunk == place.first_chunk;
         patch_full[patch.place].wait(patch.round);
         const uint32 pixels = first_pixel + patch.place * T::PATCH_BYTES + corner;
 #pragma unroll
@@ -200,11 +232,11 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
 #pragma unroll
             for (int m = 0; m < BLOCKS; m++) {
               const uint64 a = a_shape | (from + half * 2 * T::PLANE_BYTES + m * T::SIDE * 16) >> 4;
-              multiply_64_by_160(sum[m], a, b, chunk + i + half > 0);
+              multiply_64_by_160(sum[m], a, b, !is_first || i + half > 0);
             }
           }
           asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-          if (chunk + i > 0) {
+          if (!is_first || i > 0) {
             asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
             tap_free[used_tap.place].arrive_as_warp();
             used_tap.advance();
@@ -217,6 +249,10 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
       asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
       tap_free[used_tap.place].arrive_as_warp();
       patch_free[used_patch.place].arrive_as_warp();
+      if constexpr (SPLITS) {
+        store_part<TAPS, BLOCKS>(sums, sum, tiles, place, B, group, thread);
+        continue;
+      }
       const half_t *biases = bias + place.first_output + lane % 4 * 2;
       result_free.wait(result.round);
 #pragma unroll
@@ -224,15 +260,19 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
         const int row = (group * BLOCKS + m) * T::BLOCK + thread / 32 * 16 + lane / 4;
         half_t *const own = reinterpret_cast<half_t *>(results + row * T::RESULT_ROW) + lane % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < 40; i++) {
-          const uint32 pair = load4(biases + i / 2 * 8);
-          half_t *const target = own + i % 2 * 8 * (T::RESULT_ROW / 2) + i / 2 * 8;
-          float y0 = sum[m][2 * i] + first(pair), y1 = sum[m][2 * i + 1] + second(pair);
+        for (int start = 0; start < 40; start += 8) {
+          // Read before the first is written, as the compiler cannot tell that they differ.
+          uint32 others[8] = {};
+          const auto place_of = [&](int i) { return own + i % 2 * 8 * (T::RESULT_ROW / 2) + i / 2 * 8; };
           if (TAPS == 9 && added) {
-            const uint32 other = load4(target);
-            y0 += first(other), y1 += second(other);
+#pragma unroll
+            for (int i = 0; i < 8; i++) others[i] = load4(place_of(start + i));
           }
-          store4(target, pack(y0, y1));
+#pragma unroll
+          for (int i = start; i < start + 8; i++) {
+            const uint32 pair = load4(biases + i / 2 * 8), other = others[i - start];
+            store4(place_of(i), pack(sum[m][2 * i] + first(pair) + first(other), sum[m][2 * i + 1] + second(pair) + second(other)));
+          }
         }
       }
       result_full.arrive_as_warp();
@@ -247,11 +287,12 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
     Turn<T::PATCHES> asked, made;
     const half_t *source = x;
     int offset[ROUNDS];  // of a pixel, or -1 outside of the picture
-    int next = blockIdx.x, next_chunk = 0;
+    int next = blockIdx.x, next_chunk = 0, end_chunk = 0;
     const auto ask = [&] {
       if (next < count) {
-        if (next_chunk == 0) {
+        if (next_chunk == end_chunk) {
           const auto place = tiles[next];
+          next_chunk = place.first_chunk, end_chunk = place.end_chunk;
           source = x + static_cast<long long>(place.picture) * H * W * stride + plane * 8;
 #pragma unroll
           for (int i = 0; i < ROUNDS; i++) {
@@ -267,7 +308,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
                        source + max(offset[i], 0) + next_chunk * T::INPUTS, offset[i] >= 0);
         }
         asked.advance();
-        if (++next_chunk == chunks) next_chunk = 0, next += gridDim.x;
+        if (++next_chunk == end_chunk) next += gridDim.x;
       }
       commit_copies();
     };
@@ -281,7 +322,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
         if (static_cast<uint32>(py) < H && static_cast<uint32>(px) < W) inside |= 1u << i;
       }
       const float *own_factors = factors + static_cast<long long>(place.picture) * 2 * inputs + plane * 8;
-      for (int chunk = 0; chunk < chunks; chunk++) {
+      for (int chunk = place.first_chunk; chunk < place.end_chunk; chunk++) {
         float4 factor[2], term[2];
         if (TAPS == 9 && factors) {
 #pragma unroll
@@ -311,8 +352,9 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
               unpack(read[i], value);
 #pragma unroll
               for (int c = 0; c < 8; c++) {
-                value[c] = silu(value[c] * (&factor[c / 4].x)[c % 4] + (&term[c / 4].x)[c % 4]);
+                value[c] = value[c] * (&factor[c / 4].x)[c % 4] + (&term[c / 4].x)[c % 4];
               }
+              for (int c = 0; c < 8; c += 2) silu_of_two(value[c], value[c + 1]);
               *reinterpret_cast<uint4 *>(pixels + (start + i) * 512) = inside >> (start + i) & 1 ? pack(value) : make_uint4(0, 0, 0, 0);
             }
           }
@@ -329,15 +371,18 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
     const uint32 target = static_cast<uint32>(__cvta_generic_to_shared(taps));
     Turn<T::TAPS_AT_ONCE> tap;
     for (int index = blockIdx.x; index < count; index += gridDim.x) {
-      const half_t *source = weights + static_cast<long long>(tiles[index].column) * chunks * TAPS * T::TAP_BYTES / 2;
-      for (int i = 0; i < chunks * TAPS; i++) {
+      const auto place = tiles[index];
+      const half_t *source = weights + (static_cast<long long>(place.column) * tiles.chunks() + place.first_chunk) * TAPS * T::TAP_BYTES / 2;
+      for (int i = (place.end_chunk - place.first_chunk) * TAPS; i > 0; i--) {
         tap_free[tap.place].wait(tap.round ^ 1);
-        tap_full[tap.place].fetch(target + tap.place * T::TAP_BYTES, source + static_cast<long long>(i) * T::TAP_BYTES / 2, T::TAP_BYTES);
+        tap_full[tap.place].fetch(target + tap.place * T::TAP_BYTES, source, T::TAP_BYTES);
+        source += T::TAP_BYTES / 2;
         tap.advance();
       }
     }
   } else {  // store and sum up
     asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if constexpr (SPLITS) return;
     wait_for_predecessor();
     const int storer = thread - 32, column = storer % 20, first_pixel = storer / 20;
     const bool stores = storer < T::STORING_THREADS;
@@ -421,18 +466,20 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
   }
 }
 
-#define CONVOLUTION(NAME, BLOCKS)                                                                                            \
+#define CONVOLUTION(NAME, BLOCKS, SPLITS)                                                                                    \
   extern "C" __global__ __launch_bounds__(512, 1) void convolution_##NAME(                                                   \
       const half_t *x, const float *factors, const half_t *weights, const half_t *bias, const half_t *added, half_t *out,    \
-      float *sums, int B, int H, int W, int inputs, int stride, int outputs) {                                               \
-    convolve_tiles<9, BLOCKS>(x, factors, weights, bias, added, out, sums, B, H, W, inputs, stride, outputs);                \
+      float *sums, int B, int H, int W, int inputs, int stride, int outputs, int parts) {                                    \
+    convolve_tiles<9, BLOCKS, SPLITS>(x, factors, weights, bias, added, out, sums, B, H, W, inputs, stride, outputs, parts); \
   }                                                                                                                          \
-  extern "C" __global__ __launch_bounds__(512, 1) void upsampling_##NAME(const half_t *x, const half_t *weights,             \
-                                                                         const half_t *bias, half_t *out, float *sums,       \
-                                                                         int B, int H, int W, int inputs, int outputs) {     \
-    convolve_tiles<4, BLOCKS>(x, nullptr, weights, bias, nullptr, out, sums, B, H, W, inputs, inputs, outputs);              \
+  extern "C" __global__ __launch_bounds__(512, 1) void upsampling_##NAME(                                                    \
+      const half_t *x, const half_t *weights, const half_t *bias, half_t *out, float *sums, int B, int H, int W, int inputs, \
+      int outputs, int parts) {                                                                                              \
+    convolve_tiles<4, BLOCKS, SPLITS>(x, nullptr, weights, bias, nullptr, out, sums, B, H, W, inputs, inputs, outputs,       \
+                                      parts);                                                                                \
   }
 
-CONVOLUTION(of_16_rows, 2)
-CONVOLUTION(of_8_rows, 1)
+CONVOLUTION(of_16_rows, 2, false)
+CONVOLUTION(of_8_rows, 1, false)
+CONVOLUTION(in_parts, 1, true)
 #endif

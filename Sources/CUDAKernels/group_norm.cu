@@ -5,6 +5,29 @@
 constexpr int GROUPS = 32;
 constexpr int AT_ONCE = 4;
 
+/// Sums over a block's threads, each of which has eight channels and one of `rows` rows; `sums` gets each group's, and of its squares.
+__device__ __forceinline__ void sum_up_groups(float *partial, const float *sum, const float *squares, int rows, int C, float *sums) {
+  const int chunks = C / 8, chunk = threadIdx.x % chunks, row = threadIdx.x / chunks;
+  for (int c = 0; c < 8; c++) {
+    partial[row * 2 * C + chunk * 8 + c] = sum[c];
+    partial[row * 2 * C + C + chunk * 8 + c] = squares[c];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * C; i += blockDim.x) {
+    float total = 0.f;
+    for (int r = 0; r < rows; r++) total += partial[r * 2 * C + i];
+    partial[i] = total;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
+    const int group = i / 2, size = C / GROUPS;
+    const float *channels = partial + i % 2 * C + group * size;
+    float total = 0.f;
+    for (int c = 0; c < size; c++) total += channels[c];
+    sums[i] = total;
+  }
+}
+
 /// Makes x and sums it up: sums [B, slices, 32, 2] get each group's sum and sum of squares.
 ///
 /// What x is, for pictures of H × W pixels and C channels (threads: a multiple of C / 8):
@@ -58,24 +81,42 @@ extern "C" __global__ void norm_statistics(const half_t *source, const half_t *o
       for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
     }
   }
-  for (int c = 0; c < 8; c++) {
-    partial[row * 2 * C + chunk * 8 + c] = sum[c];
-    partial[row * 2 * C + C + chunk * 8 + c] = squares[c];
+  sum_up_groups(partial, sum, squares, rows, C, sums + (picture * gridDim.x + blockIdx.x) * 2 * GROUPS);
+}
+
+/// Makes x [B, pixels, C] of float32 parts [parts, B, pixels, C] + bias + added (or null), and sums it up as `norm_statistics`
+/// does. Threads, shared memory and grid as there.
+extern "C" __global__ void norm_statistics_of_parts(const float *parts, const half_t *added, const half_t *bias, half_t *out,
+                                                    float *sums, int count, int pixels, int C) {
+  extern __shared__ float partial[];
+  let_successor_start();
+  wait_for_predecessor();
+  const int chunks = C / 8, rows = blockDim.x / chunks, channel = threadIdx.x % chunks * 8, row = threadIdx.x / chunks;
+  const int slice = (pixels + gridDim.x - 1) / gridDim.x, to = min(blockIdx.x * slice + slice, pixels);
+  const long long picture = blockIdx.y, apart = static_cast<long long>(gridDim.y) * pixels * C;
+  float sum[8] = {}, squares[8] = {};
+  for (int pixel = blockIdx.x * slice + row; pixel < to; pixel += rows) {
+    const long long place = (picture * pixels + pixel) * C + channel;
+    float value[8];
+    unpack(load16(bias + channel), value);
+#pragma unroll 4
+    for (int part = 0; part < count; part++) {
+      const float4 *read = reinterpret_cast<const float4 *>(parts + part * apart + place);
+      const float4 low = read[0], high = read[1];
+      value[0] += low.x, value[1] += low.y, value[2] += low.z, value[3] += low.w;
+      value[4] += high.x, value[5] += high.y, value[6] += high.z, value[7] += high.w;
+    }
+    if (added) {
+      float other[8];
+      unpack(load16(added + place), other);
+      for (int c = 0; c < 8; c++) value[c] += other[c];
+    }
+    const uint4 rounded = pack(value);
+    store16(out + place, rounded);
+    unpack(rounded, value);
+    for (int c = 0; c < 8; c++) sum[c] += value[c], squares[c] += value[c] * value[c];
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < 2 * C; i += blockDim.x) {
-    float total = 0.f;
-    for (int r = 0; r < rows; r++) total += partial[r * 2 * C + i];
-    partial[i] = total;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < 2 * GROUPS; i += blockDim.x) {
-    const int group = i / 2, size = C / GROUPS;
-    const float *channels = partial + i % 2 * C + group * size;
-    float total = 0.f;
-    for (int c = 0; c < size; c++) total += channels[c];
-    sums[(picture * gridDim.x + blockIdx.x) * 2 * GROUPS + i] = total;
-  }
+  sum_up_groups(partial, sum, squares, rows, C, sums + (picture * gridDim.x + blockIdx.x) * 2 * GROUPS);
 }
 
 /// The sums over the slices of a picture, by 512 threads; `totals` holds 2·GROUPS numbers.

@@ -30,6 +30,21 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
   }
 }
 
+/// What is carried of a head's h [p, state] between scales: 16-bit [R, H, 4, 4, 32, 8], by 16 rows, by 16 columns, by lanes,
+/// each with its numbers of two tiles side by side. In float32 it would be most of what short scales read and write.
+struct CarriedState {
+  half_t *numbers;
+
+  __device__ __forceinline__ CarriedState(half_t *state, long long head) : numbers(state + head * 4096 + threadIdx.x % 32 * 8) {}
+
+  /// Of a tile its rows g and g + 8, then those of its neighbour.
+  __device__ __forceinline__ uint4 read(int rows, int columns) const { return load16(numbers + (rows * 4 + columns) * 256); }
+
+  __device__ __forceinline__ void write(const float (*h)[4], int rows, int columns) const {
+    store16(numbers + (rows * 4 + columns) * 256, pack(h[0]));
+  }
+};
+
 /// What a scan knows of its tokens, in shared memory.
 struct ScannedTokens {
   const float *dts;
@@ -88,7 +103,11 @@ __device__ __forceinline__ void weigh_group(uint32 *weights, const uint32 (*c)[4
 }
 
 /// y·SiLU(z) for two numbers; y in 16 bits is what the gate is applied to, in every form of the scan.
-__device__ __forceinline__ uint32 gated(uint32 y, uint32 z) { return pack(first(y) * silu(first(z)), second(y) * silu(second(z))); }
+__device__ __forceinline__ uint32 gated(uint32 y, uint32 z) {
+  float gate0 = first(z), gate1 = second(z);
+  silu_of_two(gate0, gate1);
+  return pack(first(y) * gate0, second(y) * gate1);
+}
 
 /// B and C of projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], convolved and activated: shared [R, n, 128].
 ///
@@ -124,13 +143,13 @@ extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *pro
 /// projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], with B and C ready in shared [R, n, 128] → out [R, n, D] =
 /// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, H, n].
 ///
-/// conv_before, conv_after [R, 3, D + 128] and state [R, H, 64, 64] (in place): what is carried between scales; null
+/// conv_before, conv_after [R, 3, D + 128] and state (`CarriedState`, in place): what is carried between scales; null
 /// where nothing came before or nothing comes after (`reads_state`, `keeps_state` for the state). Grid: heads, sequences.
 /// Shared memory: 5·64 rows, and 67 of 64 numbers.
 extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
-    half_t *conv_after, float *state, int n, int reads_state, int keeps_state) {
+    half_t *conv_after, half_t *state, int n, int reads_state, int keeps_state) {
   extern __shared__ __align__(16) half_t dynamic[];
   half_t *xs = dynamic, *bs = xs + 64 * ROW, *cs = bs + 64 * ROW, *hs = cs + 64 * ROW, *zs = hs + 64 * ROW, *raw = zs + 64 * ROW;
   // By token, the logarithms from the beginning of its group of 16; and those of whole groups.
@@ -148,13 +167,11 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   const int own = head * 64;
 
   float h[8][4] = {};
-  float *own_state = state + (sequence * heads + head) * 4096 + (warp * 16 + g) * 64 + 2 * t;
+  const CarriedState own_state(state, sequence * heads + head);
+  uint4 carried[4] = {};
   if (reads_state) {
-    for (int tile = 0; tile < 8; tile++) {
-      const float2 upper = *reinterpret_cast<const float2 *>(own_state + tile * 8);
-      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + tile * 8);
-      h[tile][0] = upper.x, h[tile][1] = upper.y, h[tile][2] = lower.x, h[tile][3] = lower.y;
-    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) carried[i] = own_state.read(warp, i);
   }
 
   // 16 bytes at a time where rows begin at multiples of 16 bytes: an even number of heads gives multiples of 4.
@@ -201,6 +218,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     return lane < 16 && token < n ? to_float(steps[static_cast<long long>(token) * stride]) : 0.f;
   };
   float next_dt = load_dt(0);
+#pragma unroll
+  for (int i = 0; i < 4; i++) unpack(carried[i], h[2 * i]);
   const float own_bias = dt_bias[head], own_decay = decay[head];
   for (int start = 0; start < n; start += 64) {
     const int count = min(64, n - start);
@@ -319,7 +338,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       float values[8], z[8], sum = 0.f;
       unpack(load16(cs + (warp * 16 + row) * ROW + column), values);
       unpack(load16(zs + (warp * 16 + row) * ROW + column), z);
-      for (int c = 0; c < 8; c++) values[c] *= silu(z[c]);
+      for (int c = 0; c < 8; c += 2) silu_of_two(z[c], z[c + 1]);
+      for (int c = 0; c < 8; c++) values[c] *= z[c];
       const uint4 rounded = pack(values);
       unpack(rounded, values);
       for (int c = 0; c < 8; c++) sum += values[c] * values[c];
@@ -332,10 +352,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   }
 
   if (keeps_state) {
-    for (int tile = 0; tile < 8; tile++) {
-      *reinterpret_cast<float2 *>(own_state + tile * 8) = make_float2(h[tile][0], h[tile][1]);
-      *reinterpret_cast<float2 *>(own_state + 8 * 64 + tile * 8) = make_float2(h[tile][2], h[tile][3]);
-    }
+    for (int i = 0; i < 4; i++) own_state.write(h + 2 * i, warp, i);
   }
   // The last chunk's rows still lie where they came in.
   if (conv_after && threadIdx.x < 96) {

@@ -1,5 +1,6 @@
 // The middle of a Mamba-2 layer for few sequences of many tokens, where the time of one block is the time of all: the whole scale at once,
-// each warp with 16 of its tokens. A block has one head of one sequence, and makes B and C, which heads share, by itself.
+// each warp with 16 of its tokens. A block has one head of one sequence, and makes B and C, which heads share, by itself. From
+// Hopper on two blocks, a cluster, share the tokens: the second one is handed the state by the first.
 
 /// Shared memory of `mamba_scan_at_once`, for 16·WARPS tokens.
 template <int WARPS>
@@ -8,25 +9,54 @@ struct ScanMemory {
   float dts[16 * WARPS], cumulative[16 * WARPS], to_end[16 * WARPS], to_sixteenth[16 * WARPS];
   /// The logarithm of each warp's decay.
   float decays[16];
+  /// What the first of two blocks hands over of h: of each thread its numbers of a tile.
+  float4 handed[32 / WARPS][32 * WARPS];
 };
 
-/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS. Grid: heads, sequences.
+/// Two blocks that share a sequence.
+struct BlockPair {
+#if __CUDA_ARCH__ >= 900
+  __device__ __forceinline__ static void arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+  __device__ __forceinline__ static void wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+  /// Writes to the second block's shared memory, at the same place as in this block's.
+  __device__ __forceinline__ static void hand_over(float4 *place, const float *numbers) {
+    uint32 address = static_cast<uint32>(__cvta_generic_to_shared(place));
+    asm("mapa.shared::cluster.u32 %0, %0, 1;" : "+r"(address));
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(numbers[0]), "f"(numbers[1]),
+                 "f"(numbers[2]), "f"(numbers[3])
+                 : "memory");
+  }
+#else
+  __device__ __forceinline__ static void arrive() {}
+  __device__ __forceinline__ static void wait() {}
+  __device__ __forceinline__ static void hand_over(float4 *, const float *) {}
+#endif
+};
+
+/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS, or 32·WARPS if two blocks SHARE. Grid: heads, sequences; if
+/// blocks share, twice the heads, in clusters of two.
 /// state may not be written by a kernel that the one in front of this overlaps with.
-template <int WARPS>
+template <int WARPS, bool SHARE>
 __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half_t *out, float *squares,
                                                    const float *conv_weight, const float *conv_bias,
                                                    const float *dt_bias, const float *decay, const float *skip,
-                                                   const half_t *conv_before, half_t *conv_after, float *state, int n,
+                                                   const half_t *conv_before, half_t *conv_after, half_t *state, int n,
                                                    int reads_state, int keeps_state) {
   extern __shared__ __align__(16) half_t stages[];
   ScanMemory<WARPS> &memory = *reinterpret_cast<ScanMemory<WARPS> *>(stages);
+  if (SHARE) BlockPair::arrive();
   let_successor_start();
-  const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128, own = head * 64;
+  const int head = SHARE ? blockIdx.x / 2 : blockIdx.x, heads = SHARE ? gridDim.x / 2 : gridDim.x;
+  const bool is_first = !SHARE || blockIdx.x % 2 == 0, is_last = !SHARE || !is_first;
+  const int inner = heads * 64, channels = inner + 128, own = head * 64;
   const long long sequence = blockIdx.y;
   const int stride = 2 * inner + 128 + heads;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int from = warp * 16;
-  const bool active = from < n;
+  // This block's tokens: `from` in the scale, `place` among them.
+  const int half = (n + 31) / 32 * 16, begin = is_first ? 0 : half, end = SHARE && is_first ? min(half, n) : n;
+  const int place = warp * 16, from = begin + place;
+  const bool active = from < end;
   projected += sequence * n * stride;
   const half_t *xbc = projected + inner;
   if (conv_before) conv_before += sequence * 3 * channels;
@@ -35,14 +65,10 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   constexpr int STATE_TILES = 32 / WARPS;
   const int p = warp % 4 * 16, first_state = warp / 4 * (8 * STATE_TILES);
   float h[STATE_TILES][4] = {};
-  float *own_state = state + (sequence * heads + head) * 4096 + (p + g) * 64 + first_state + 2 * t;
-  if (reads_state) {
+  const CarriedState own_state(state, sequence * heads + head);
+  if (reads_state && is_first) {
 #pragma unroll
-    for (int tile = 0; tile < STATE_TILES; tile++) {
-      const float2 upper = *reinterpret_cast<const float2 *>(own_state + tile * 8);
-      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + tile * 8);
-      h[tile][0] = upper.x, h[tile][1] = upper.y, h[tile][2] = lower.x, h[tile][3] = lower.y;
-    }
+    for (int i = 0; i < STATE_TILES / 2; i++) unpack(own_state.read(p / 16, first_state / 16 + i), h[2 * i]);
   }
   // What the scale before left was written long ago; this is what the kernel in front writes.
   wait_for_predecessor();
@@ -51,12 +77,12 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   uint32 windows[3][19];
   float dt = 0.f;
   if (active) {
-    if (lane < 16 && from + lane < n) {
+    if (lane < 16 && from + lane < end) {
       dt = softplus(to_float(projected[static_cast<long long>(from + lane) * stride + stride - heads + head]) + dt_bias[head]);
     }
 #pragma unroll
     for (int i = 0; i < 3; i++) {
-      load_window(windows[i], xbc + places[i], stride, conv_before ? conv_before + places[i] : nullptr, channels, from, n);
+      load_window(windows[i], xbc + places[i], stride, conv_before ? conv_before + places[i] : nullptr, channels, from, end);
     }
   }
 
@@ -76,19 +102,19 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     total += memory.decays[i];
   }
   if (lane < 16) {
-    memory.dts[from + lane] = dt;
-    memory.cumulative[from + lane] = offset + sum;
+    memory.dts[place + lane] = dt;
+    memory.cumulative[place + lane] = offset + sum;
     // What is left of what each token adds, at the scale's end and at that of the token's group of 16.
-    memory.to_end[from + lane] = dt * __expf(total - offset - sum);
-    memory.to_sixteenth[from + lane] = dt * __expf(whole - sum);
+    memory.to_end[place + lane] = dt * __expf(total - offset - sum);
+    memory.to_sixteenth[place + lane] = dt * __expf(whole - sum);
   }
   half_t *tiles[3] = {memory.x, memory.b, memory.c};
 #pragma unroll
   for (int i = 0; i < 3; i++) {
-    half_t *tile = tiles[i] + from * ROW + lane * 2;
+    half_t *tile = tiles[i] + place * ROW + lane * 2;
     if (!active) continue;
     convolve(windows[i], conv_weight + places[i] * 4, conv_bias + places[i], [&](int token, uint32 pair) {
-      store4(tile + token * ROW, from + token < n ? pair : 0);
+      store4(tile + token * ROW, from + token < end ? pair : 0);
     });
   }
 #pragma unroll
@@ -104,18 +130,18 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   for (int i = 0; i < 4; i++) {
     const int token = from + lane / 8 + 4 * i;
     gate[i] = make_uint4(0, 0, 0, 0);
-    if (token < n) gate[i] = load16(gates + static_cast<long long>(token) * stride, stride % 8 == 0);
+    if (token < end) gate[i] = load16(gates + static_cast<long long>(token) * stride, stride % 8 == 0);
   }
   __syncthreads();
 
-  if (keeps_state) {
+  const float fade = __expf(total);
+  if (keeps_state || (SHARE && is_first)) {
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
-    const float fade = __expf(total);
 #pragma unroll
     for (int tile = 0; tile < STATE_TILES; tile++) {
       for (int i = 0; i < 4; i++) h[tile][i] *= fade;
     }
-    for (int step = 0; step * 16 < n; step++) {
+    for (int step = 0; begin + step * 16 < end; step++) {
       uint32 x[4];
       load_tiles_transposed(x, memory.x + (step * 16 + lane / 16 * 8 + lane % 8) * ROW + p + lane / 8 % 2 * 8);
       for (int i = 0; i < 4; i++) {
@@ -130,13 +156,16 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
         multiply_tiles(h[tile + 1], x, b[2], b[3]);
       }
     }
-#pragma unroll
-    for (int tile = 0; tile < STATE_TILES; tile++) {
-      *reinterpret_cast<float2 *>(own_state + tile * 8) = make_float2(h[tile][0], h[tile][1]);
-      *reinterpret_cast<float2 *>(own_state + 8 * 64 + tile * 8) = make_float2(h[tile][2], h[tile][3]);
-    }
   }
-  if (conv_after) {
+  if (SHARE) {
+    BlockPair::wait();
+    if (is_first) {
+#pragma unroll
+      for (int tile = 0; tile < STATE_TILES; tile++) BlockPair::hand_over(&memory.handed[tile][threadIdx.x], h[tile]);
+    }
+    BlockPair::arrive();
+  }
+  if (conv_after && is_last) {
     conv_after += sequence * 3 * channels;
     // Every head keeps its own channels, the first one those of B and C too.
     for (int part = own; part < channels; part += part == own ? inner - own : 64) {
@@ -144,34 +173,56 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
       keep_last_rows(conv_after + part, xbc + part, stride, conv_before ? conv_before + part : nullptr, channels, n);
     }
   }
-  if (!active) return;
 
   uint32 c[4][4];
-  for (int step = 0; step < 4; step++) load_a(c[step], memory.c, from, step * 16);
-  const int upper = from + g, lower = upper + 8;
+  for (int step = 0; step < 4; step++) load_a(c[step], memory.c, place, step * 16);
+  const int upper = place + g, lower = upper + 8;
   const float log_upper = memory.cumulative[upper], log_lower = memory.cumulative[lower];
+  const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
   float y[8][4] = {};
-  if (reads_state) {
-    const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
+  if (active) {
+    // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x.
+    const ScannedTokens tokens{memory.dts, memory.cumulative, memory.to_sixteenth};
+    for (int pair = 0; pair <= warp; pair++) {
+      const float end_of_pair = memory.cumulative[pair * 16 + 15];
+      uint32 weights[4];
+      weigh_group(weights, c, memory.b, tokens, pair, warp,
+                  make_float2(__expf(log_upper - end_of_pair), __expf(log_lower - end_of_pair)),
+                  make_float2(log_upper, log_lower), skip + head);
 #pragma unroll
-    for (int tile = 0; tile < 8; tile++) {
-      multiply_row_of_tiles(y[tile], c, memory.h + tile * 8 * ROW);
-      y[tile][0] *= fade_upper, y[tile][1] *= fade_upper, y[tile][2] *= fade_lower, y[tile][3] *= fade_lower;
+      for (int tile = 0; tile < 8; tile += 2) {
+        uint32 b[4];
+        load_tiles_transposed(b, memory.x + (pair * 16 + lane % 16) * ROW + tile * 8 + lane / 16 * 8);
+        multiply_tiles(y[tile], weights, b[0], b[1]);
+        multiply_tiles(y[tile + 1], weights, b[2], b[3]);
+      }
     }
   }
-  // Groups of 16 tokens up to the diagonal: y += (C·Bᵀ ⊙ decay ⊙ dt) · x.
-  const ScannedTokens tokens{memory.dts, memory.cumulative, memory.to_sixteenth};
-  for (int pair = 0; pair <= warp; pair++) {
-    const float end = memory.cumulative[pair * 16 + 15];
-    uint32 weights[4];
-    weigh_group(weights, c, memory.b, tokens, pair, warp, make_float2(__expf(log_upper - end), __expf(log_lower - end)),
-                make_float2(log_upper, log_lower), skip + head);
+  if (SHARE) BlockPair::wait();
+  if (!is_first) {
+    // The state as the first block leaves it.
 #pragma unroll
-    for (int tile = 0; tile < 8; tile += 2) {
-      uint32 b[4];
-      load_tiles_transposed(b, memory.x + (pair * 16 + lane % 16) * ROW + tile * 8 + lane / 16 * 8);
-      multiply_tiles(y[tile], weights, b[0], b[1]);
-      multiply_tiles(y[tile + 1], weights, b[2], b[3]);
+    for (int tile = 0; tile < STATE_TILES; tile++) {
+      const float4 handed = memory.handed[tile][threadIdx.x];
+      half_t *row = memory.h + (p + g) * ROW + first_state + tile * 8 + 2 * t;
+      store4(row, pack(handed.x, handed.y));
+      store4(row + 8 * ROW, pack(handed.z, handed.w));
+      h[tile][0] += handed.x * fade, h[tile][1] += handed.y * fade, h[tile][2] += handed.z * fade, h[tile][3] += handed.w * fade;
+    }
+    __syncthreads();
+  }
+  if (keeps_state && is_last) {
+#pragma unroll
+    for (int i = 0; i < STATE_TILES / 2; i++) own_state.write(h + 2 * i, p / 16, first_state / 16 + i);
+  }
+  if (!active) return;
+  if (reads_state || !is_first) {
+#pragma unroll
+    for (int tile = 0; tile < 8; tile++) {
+      float carried[4] = {};
+      multiply_row_of_tiles(carried, c, memory.h + tile * 8 * ROW);
+      y[tile][0] += carried[0] * fade_upper, y[tile][1] += carried[1] * fade_upper;
+      y[tile][2] += carried[2] * fade_lower, y[tile][3] += carried[3] * fade_lower;
     }
   }
   // Each warp has read its own rows of C; they now hold its rows of y.
@@ -184,29 +235,37 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   __syncwarp();
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const int token = from + lane / 8 + 4 * i, column = lane % 8 * 8;
+    const int row = lane / 8 + 4 * i, token = from + row, column = lane % 8 * 8;
     float values[8], z[8], square = 0.f;
-    unpack(load16(memory.c + token * ROW + column), values);
+    unpack(load16(memory.c + (place + row) * ROW + column), values);
     unpack(gate[i], z);
-    for (int k = 0; k < 8; k++) values[k] *= silu(z[k]);
+    for (int k = 0; k < 8; k += 2) silu_of_two(z[k], z[k + 1]);
+    for (int k = 0; k < 8; k++) values[k] *= z[k];
     const uint4 rounded = pack(values);
     unpack(rounded, values);
     for (int k = 0; k < 8; k++) square += values[k] * values[k];
     square = sum_of_eight(square);
-    if (token < n) {
+    if (token < end) {
       store16(out + (sequence * n + token) * inner + own + column, rounded);
       if (lane % 8 == 0) squares[(sequence * heads + head) * n + token] = square;
     }
   }
 }
 
-#define MAMBA_SCAN_AT_ONCE(WARPS)                                                                                       \
-  extern "C" __global__ __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_at_once_##WARPS(                      \
+#if __CUDA_ARCH__ >= 900
+#define CLUSTER(BLOCKS) __cluster_dims__(BLOCKS, 1, 1)
+#else
+#define CLUSTER(BLOCKS)
+#endif
+
+#define MAMBA_SCAN_AT_ONCE(NAME, WARPS, BLOCKS)                                                                         \
+  extern "C" __global__ CLUSTER(BLOCKS) __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_##NAME(               \
       const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,           \
       const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,       \
-      float *state, int n, int reads_state, int keeps_state) {                                                                     \
-    mamba_scan_at_once<WARPS>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip, conv_before,       \
-                              conv_after, state, n, reads_state, keeps_state);                                          \
+      half_t *state, int n, int reads_state, int keeps_state) {                                                         \
+    mamba_scan_at_once<WARPS, BLOCKS == 2>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip,       \
+                                           conv_before, conv_after, state, n, reads_state, keeps_state);                \
   }
-MAMBA_SCAN_AT_ONCE(8)
-MAMBA_SCAN_AT_ONCE(16)
+MAMBA_SCAN_AT_ONCE(at_once_8, 8, 1)
+MAMBA_SCAN_AT_ONCE(at_once_16, 16, 1)
+MAMBA_SCAN_AT_ONCE(of_two_blocks, 8, 2)

@@ -8,7 +8,7 @@
 extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan_of_16(
     const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,
     const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,
-    float *state, int n, int reads_state, int keeps_state) {
+    half_t *state, int n, int reads_state, int keeps_state) {
   __shared__ __align__(16) half_t tiles[3][16 * ROW];
   __shared__ __align__(16) float dts[16], cumulative[16], to_end[16], whole[1], part_squares[4][16];
   let_successor_start();
@@ -19,15 +19,11 @@ extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan_of_16(
   projected += sequence * n * stride;
   const half_t *xbc = projected + inner;
 
-  float h[8][4] = {};
-  float *own_state = state + (sequence * heads + head) * 4096 + (own_row + g) * 64 + 2 * t;
+  const CarriedState own_state(state, sequence * heads + head);
+  uint4 carried[4] = {};
   if (reads_state) {
 #pragma unroll
-    for (int tile = 0; tile < 8; tile++) {
-      const float2 upper = *reinterpret_cast<const float2 *>(own_state + tile * 8);
-      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + tile * 8);
-      h[tile][0] = upper.x, h[tile][1] = upper.y, h[tile][2] = lower.x, h[tile][3] = lower.y;
-    }
+    for (int i = 0; i < 4; i++) carried[i] = own_state.read(warp, i);
   }
   // The first three warps convolve x, B and C, the last has dt.
   const int channel = (warp == 0 ? own : inner + (warp - 1) * 64) + lane * 2;
@@ -73,14 +69,13 @@ extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan_of_16(
   const float2 log_decay = make_float2(cumulative[g], cumulative[g + 8]);
   float y[2][4] = {};
   if (reads_state) {
-    // A row of h, as it lies in registers, is a column of the product's right side.
+    // A row of h, as it is carried, is a column of the product's right side.
     const float fade_upper = __expf(log_decay.x), fade_lower = __expf(log_decay.y);
 #pragma unroll
     for (int j = 0; j < 2; j++) {
 #pragma unroll
       for (int step = 0; step < 4; step++) {
-        multiply_tiles(y[j], c[step], pack(h[2 * step][2 * j], h[2 * step][2 * j + 1]),
-                       pack(h[2 * step + 1][2 * j], h[2 * step + 1][2 * j + 1]));
+        multiply_tiles(y[j], c[step], j == 0 ? carried[step].x : carried[step].y, j == 0 ? carried[step].z : carried[step].w);
       }
       y[j][0] *= fade_upper, y[j][1] *= fade_upper, y[j][2] *= fade_lower, y[j][3] *= fade_lower;
     }
@@ -103,17 +98,15 @@ extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan_of_16(
       x[i] = pack(first(x[i]) * left.x, second(x[i]) * left.y);
     }
 #pragma unroll
-    for (int tile = 0; tile < 8; tile += 2) {
-      for (int i = 0; i < 4; i++) h[tile][i] *= fade, h[tile + 1][i] *= fade;
+    for (int pair = 0; pair < 4; pair++) {
+      float h[2][4];
+      unpack(carried[pair], h[0]);
+      for (int i = 0; i < 8; i++) h[i / 4][i % 4] *= fade;
       uint32 b[4];
-      load_tiles_transposed(b, bs + lane % 16 * ROW + tile * 8 + lane / 16 * 8);
-      multiply_tiles(h[tile], x, b[0], b[1]);
-      multiply_tiles(h[tile + 1], x, b[2], b[3]);
-    }
-#pragma unroll
-    for (int tile = 0; tile < 8; tile++) {
-      *reinterpret_cast<float2 *>(own_state + tile * 8) = make_float2(h[tile][0], h[tile][1]);
-      *reinterpret_cast<float2 *>(own_state + 8 * 64 + tile * 8) = make_float2(h[tile][2], h[tile][3]);
+      load_tiles_transposed(b, bs + lane % 16 * ROW + pair * 16 + lane / 16 * 8);
+      multiply_tiles(h[0], x, b[0], b[1]);
+      multiply_tiles(h[1], x, b[2], b[3]);
+      own_state.write(h, warp, pair);
     }
   }
   float sums[2] = {};

@@ -8,7 +8,7 @@
 extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
     const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,
     const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,
-    float *state, int n, int reads_state, int keeps_state) {
+    half_t *state, int n, int reads_state, int keeps_state) {
   __shared__ __align__(16) half_t xs[64 * ROW], bs[64 * ROW], cs[64 * ROW], hs[64 * ROW];
   __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4], part_squares[4][64];
   let_successor_start();
@@ -24,15 +24,8 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
 
   // What weights and the scale before give was written long ago, and is read while the kernel in front still runs.
   float h[2][4] = {};
-  float *own_state = state + (sequence * heads + head) * 4096 + (tile * 16 + g) * 64 + part * 16 + 2 * t;
-  if (reads_state) {
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const float2 upper = *reinterpret_cast<const float2 *>(own_state + j * 8);
-      const float2 lower = *reinterpret_cast<const float2 *>(own_state + 8 * 64 + j * 8);
-      h[j][0] = upper.x, h[j][1] = upper.y, h[j][2] = lower.x, h[j][3] = lower.y;
-    }
-  }
+  const CarriedState own_state(state, sequence * heads + head);
+  if (reads_state) unpack(own_state.read(tile, part), h[0]);
   const int channel = part == 0 ? own + lane * 2 : inner + (part - 1) * 64 + lane * 2;
   const bool convolves = part < 3 && tile < groups;
   uint32 window[19];
@@ -104,9 +97,10 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
         store4(target + i * ROW, 0);
         continue;
       }
-      const float y0 = bias.x + w0.x * first(window[i]) + w0.y * first(window[i + 1]) + w0.z * first(window[i + 2]) + w0.w * first(window[i + 3]);
-      const float y1 = bias.y + w1.x * second(window[i]) + w1.y * second(window[i + 1]) + w1.z * second(window[i + 2]) + w1.w * second(window[i + 3]);
-      store4(target + i * ROW, pack(silu(y0), silu(y1)));
+      float y0 = bias.x + w0.x * first(window[i]) + w0.y * first(window[i + 1]) + w0.z * first(window[i + 2]) + w0.w * first(window[i + 3]);
+      float y1 = bias.y + w1.x * second(window[i]) + w1.y * second(window[i + 1]) + w1.z * second(window[i + 2]) + w1.w * second(window[i + 3]);
+      silu_of_two(y0, y1);
+      store4(target + i * ROW, pack(y0, y1));
     }
   }
   __syncthreads();
@@ -131,11 +125,7 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
       multiply_tiles(h[0], x, b[0], b[1]);
       multiply_tiles(h[1], x, b[2], b[3]);
     }
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      *reinterpret_cast<float2 *>(own_state + j * 8) = make_float2(h[j][0], h[j][1]);
-      *reinterpret_cast<float2 *>(own_state + 8 * 64 + j * 8) = make_float2(h[j][2], h[j][3]);
-    }
+    own_state.write(h, tile, part);
   }
 
   if (tile < groups) {

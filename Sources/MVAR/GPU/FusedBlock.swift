@@ -28,6 +28,9 @@ struct FusedBlock {
   private let eight: Weights8?
   private let scale: AttentionScale
   private let mamba: Mamba?
+  /// The rows of `qkv` that give values. A single token attends to its own value alone, whatever query and key are; nil
+  /// where keys are kept for later scales.
+  private let values: Linear?
 
   init(_ block: Block, _ kernels: CUDAKernels, float8: Bool) {
     self.kernels = kernels
@@ -44,6 +47,13 @@ struct FusedBlock {
     scale =
       block.attention.queryScale.map { .unitVectors($0.to(.float32).reshape(-1).contiguous()) }
       ?? .constant(0.25 / Double(TransformerConfiguration.headSize).squareRoot())
+    let qkv = block.attention.qkv
+    let C = qkv.weight.length(1)
+    values = block.mamba.map { _ in
+      Linear(
+        weight: qkv.weight.slice(0, 2 * C..<3 * C), bias: qkv.bias?.slice(0, 2 * C..<3 * C),
+        purpose: .inference)
+    }
     mamba = block.mamba.map { layer in
       Mamba(
         inProj: layer.inProj,
@@ -123,9 +133,10 @@ struct FusedBlock {
     }
     let (projection, feedForward) = (block.attention.projection, block.feedForward)
     let (fc1, fc2) = (feedForward.fc1, feedForward.fc2)
-    let qkv = product(
-      0, adding: before, block.attention.qkv, eight?.qkv)
-    let attended = attention(qkv, state, place)
+    let attended =
+      if let values, x.length(1) == 1 { product(0, adding: before, values, nil) } else {
+        attention(product(0, adding: before, block.attention.qkv, eight?.qkv), state, place)
+      }
     var pending = output(
       0, kernels.linearInParts(attended, projection.weight, projection.bias))
     if let mamba, case .mamba(let state) = state {
