@@ -81,7 +81,10 @@ struct ConvolutionPlan {
       self.init(.of16Rows, tiles: lowTiles / 2)
       return
     }
-    let parts = min(multiprocessors / max(1, lowTiles), chunks)
+    let most = max(1, min(multiprocessors / max(1, lowTiles), chunks))
+    // As few as have no more of the inputs each.
+    let each = (chunks + most - 1) / most
+    let parts = (chunks + each - 1) / each
     // Summing up takes as long as some 30 taps.
     if parts > 1, chunks * taps * (parts - 1) > 30 * parts {
       self.init(.inParts, tiles: lowTiles, parts: parts)

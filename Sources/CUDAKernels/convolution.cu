@@ -185,6 +185,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
   extern __shared__ __align__(128) unsigned char room[];
   __shared__ Gate patch_full[T::PATCHES], patch_free[T::PATCHES], tap_full[T::TAPS_AT_ONCE], tap_free[T::TAPS_AT_ONCE];
   __shared__ Gate result_full, result_free;
+  __shared__ float2 biases[T::OUTPUTS / 2];
   unsigned char *const patches = room, *const taps = patches + T::PATCHES * T::PATCH_BYTES;
   unsigned char *const results = taps + T::TAPS_AT_ONCE * T::TAP_BYTES;
   float *const partial = reinterpret_cast<float *>(results + T::RESULT_BYTES);
@@ -201,7 +202,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
   let_successor_start();
 
   if (group < 2) {  // multiply
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 192;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
     const uint64 a_shape = matrix_descriptor(T::PLANE_BYTES, T::RIM_COLUMNS * 16), b_shape = matrix_descriptor(T::OUTPUTS * 16, 128);
     // A tile of 16 rows: each group of warps has 8 of them. One of 8: each has 8 columns.
     const uint32 first_pixel = static_cast<uint32>(__cvta_generic_to_shared(patches)) +
@@ -210,8 +211,18 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
     Turn<T::PATCHES> patch;
     Turn<T::TAPS_AT_ONCE> tap;
     Turn<1> result;
+    int biased_from = -1;
     for (int index = blockIdx.x; index < count; index += gridDim.x) {
       const auto place = tiles[index];
+      if (!SPLITS && place.first_output != biased_from) {
+        biased_from = place.first_output;
+        asm volatile("bar.sync 2, 256;" ::: "memory");
+        if (threadIdx.x < T::OUTPUTS / 2) {
+          const uint32 pair = load4(bias + biased_from + 2 * threadIdx.x);
+          biases[threadIdx.x] = make_float2(first(pair), second(pair));
+        }
+        asm volatile("bar.sync 2, 256;" ::: "memory");
+      }
       const uint32 corner = TAPS == 4 ? (place.kind / 2 * T::RIM_COLUMNS + place.kind % 2) * 16 : 0;
       float sum[BLOCKS][80];
       Turn<T::PATCHES> used_patch = patch;
@@ -253,7 +264,6 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
         store_part<TAPS, BLOCKS>(sums, sum, tiles, place, B, group, thread);
         continue;
       }
-      const half_t *biases = bias + place.first_output + lane % 4 * 2;
       result_free.wait(result.round);
 #pragma unroll
       for (int m = 0; m < BLOCKS; m++) {
@@ -270,8 +280,9 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
           }
 #pragma unroll
           for (int i = start; i < start + 8; i++) {
-            const uint32 pair = load4(biases + i / 2 * 8), other = others[i - start];
-            store4(place_of(i), pack(sum[m][2 * i] + first(pair) + first(other), sum[m][2 * i + 1] + second(pair) + second(other)));
+            const float2 own_bias = biases[i / 2 * 4 + lane % 4];
+            const uint32 other = others[i - start];
+            store4(place_of(i), pack(sum[m][2 * i] + own_bias.x + first(other), sum[m][2 * i + 1] + own_bias.y + second(other)));
           }
         }
       }
@@ -279,7 +290,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
       result.advance();
     }
   } else if (group == 2) {  // bring pixels
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 64;");
     constexpr int ROUNDS = (T::RIM_PIXELS + 31) / 32;
     wait_for_predecessor();
     const int plane = thread % T::PLANES, first_pixel = thread / T::PLANES;
@@ -366,7 +377,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
       }
     }
   } else if (thread < 32) {  // fetch weights
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 48;");
     if (thread > 0) return;
     const uint32 target = static_cast<uint32>(__cvta_generic_to_shared(taps));
     Turn<T::TAPS_AT_ONCE> tap;
@@ -381,7 +392,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
       }
     }
   } else {  // store and sum up
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 48;");
     if constexpr (SPLITS) return;
     wait_for_predecessor();
     const int storer = thread - 32, column = storer % 20, first_pixel = storer / 20;

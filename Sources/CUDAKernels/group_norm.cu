@@ -99,7 +99,7 @@ extern "C" __global__ void norm_statistics_of_parts(const float *parts, const ha
     const long long place = (picture * pixels + pixel) * C + channel;
     float value[8];
     unpack(load16(bias + channel), value);
-#pragma unroll 4
+#pragma unroll 10
     for (int part = 0; part < count; part++) {
       const float4 *read = reinterpret_cast<const float4 *>(parts + part * apart + place);
       const float4 low = read[0], high = read[1];
@@ -139,23 +139,34 @@ __device__ __forceinline__ void sum_slices(const float *sums, int slices, float 
 }
 
 /// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
-/// where `bias` (or null) is still to be added to x. Grid: pictures; 512 threads.
+/// where `bias` (or null) is still to be added to x. C ≤ 2560. Grid: pictures; 512 threads.
 extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
                                                                const half_t *shift, const half_t *bias, float *factors,
                                                                int slices, int pixels, int C) {
   __shared__ float totals[2 * GROUPS];
   let_successor_start();
+  // What the weights are is known before.
+  constexpr int MOST = 5;
+  float weights[MOST], shifts[MOST];
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = threadIdx.x + i * 512;
+    if (c < C) weights[i] = to_float(weight[c]), shifts[i] = to_float(shift[c]);
+  }
   wait_for_predecessor();
   sum_slices(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, totals);
   const float count = static_cast<float>(pixels) * (C / GROUPS);
   float *own = factors + static_cast<long long>(blockIdx.x) * 2 * C;
-  for (int c = threadIdx.x; c < C; c += blockDim.x) {
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = threadIdx.x + i * 512;
+    if (c >= C) break;
     const int group = c / (C / GROUPS);
     const float mean = totals[2 * group] / count;
     const float variance = fmaxf(totals[2 * group + 1] / count - mean * mean, 0.f);
-    const float factor = to_float(weight[c]) * rsqrtf(variance + 1e-6f);
+    const float factor = weights[i] * rsqrtf(variance + 1e-6f);
     own[c] = factor;
-    own[C + c] = to_float(shift[c]) + ((bias ? to_float(bias[c]) : 0.f) - mean) * factor;
+    own[C + c] = shifts[i] + ((bias ? to_float(bias[c]) : 0.f) - mean) * factor;
   }
 }
 
