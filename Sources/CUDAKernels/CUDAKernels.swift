@@ -12,6 +12,7 @@ public final class CUDAKernels: @unchecked Sendable {
   public let dtype: DType
   let modulatedNormOfSum: CUDAKernel
   let modulatedNormOfParts: CUDAKernel
+  let modulatedNormOfMany: CUDAKernel
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
   let attentionsAtOnce: [AttentionAtOnce: CUDAKernel]
@@ -71,6 +72,7 @@ public final class CUDAKernels: @unchecked Sendable {
       definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0"])
     modulatedNormOfSum = try program.kernel("modulated_norm_of_sum")
     modulatedNormOfParts = try program.kernel("modulated_norm_of_parts")
+    modulatedNormOfMany = try program.kernel("modulated_norm_of_many")
     // 16 rows of queries a warp, 64 of keys and of values.
     attentionOf4 = try program.kernel("attention_4", sharedBytes: (64 + 128) * 144)
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)

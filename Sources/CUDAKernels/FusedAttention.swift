@@ -25,28 +25,38 @@ public enum AttentionScale {
 
 /// The form of attention that has all keys of a scale in shared memory at once.
 struct AttentionAtOnce: Hashable {
-  /// Each has 16 queries.
+  /// Each has 16 queries in each round.
   let warps: Int
+  let rounds: Int
   let keys: Int
 
   static let all = [
-    AttentionAtOnce(warps: 4, keys: 64), AttentionAtOnce(warps: 4, keys: 256),
-    AttentionAtOnce(warps: 8, keys: 256),
+    AttentionAtOnce(warps: 4, rounds: 1, keys: 64), AttentionAtOnce(warps: 4, rounds: 1, keys: 256),
+    AttentionAtOnce(warps: 8, rounds: 1, keys: 256),
+    AttentionAtOnce(warps: 8, rounds: 2, keys: 256),
   ]
 
-  private init(warps: Int, keys: Int) { (self.warps, self.keys) = (warps, keys) }
+  private init(warps: Int, rounds: Int, keys: Int) {
+    (self.warps, self.rounds, self.keys) = (warps, rounds, keys)
+  }
 
   /// Nil for more tokens than fit, and for so few that heads should share a block.
   ///
-  /// - Parameter warps: 4 or 8, where there is a choice.
-  init?(tokens: Int, warps: Int) {
-    guard (33...256).contains(tokens) else { return nil }
-    self = tokens <= 64 ? Self.all[0] : AttentionAtOnce(warps: warps, keys: 256)
+  /// - Parameter isSpread: smaller blocks, where larger ones would leave multiprocessors free.
+  init?(tokens: Int, isSpread: Bool) {
+    switch tokens {
+    case 33...64: self = Self.all[0]
+    case 65...256 where isSpread: self = Self.all[1]
+    case 65...128: self = Self.all[2]
+    case 129...256: self = Self.all[3]
+    default: return nil
+    }
   }
 
-  var name: String { "attention_at_once_\(warps)_\(keys)" }
+  var name: String { "attention_at_once_\(warps)_\(rounds)_\(keys)" }
+  var queries: Int { 16 * warps * rounds }
   /// Rows of queries, keys and values, and a float for each key.
-  var sharedBytes: Int { (16 * warps + 2 * keys) * 144 + 4 * keys }
+  var sharedBytes: Int { (queries + 2 * keys) * 144 + 4 * keys }
 }
 
 extension CUDAKernels {
@@ -56,9 +66,10 @@ extension CUDAKernels {
   ) -> Tensor {
     let (R, n, width) = qkv.shape3
     let C = width / 3
-    // Smaller blocks where larger ones would leave multiprocessors free.
-    let warps = R * (C / 64) * ((n + 127) / 128) < multiprocessors ? 4 : 8
-    if let form = AttentionAtOnce(tokens: n, warps: warps), let kernel = attentionsAtOnce[form] {
+    let isSpread = R * (C / 64) * ((n + 127) / 128) < multiprocessors
+    if let form = AttentionAtOnce(tokens: n, isSpread: isSpread),
+      let kernel = attentionsAtOnce[form]
+    {
       return attention(form, kernel, qkv, scale)
     }
     return attention(
@@ -93,9 +104,9 @@ extension CUDAKernels {
     let C = width / 3
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     let (scales, constant) = scale.parts
-    let queries = 16 * form.warps
     kernel(
-      grid: ((n + queries - 1) / queries, C / 64, R), threads: 32 * form.warps, overlaps: true,
+      grid: ((n + form.queries - 1) / form.queries, C / 64, R), threads: 32 * form.warps,
+      overlaps: true,
       [
         .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(scales == nil ? 0 : 1),

@@ -22,7 +22,7 @@ extension CUDAKernels {
 
   /// Whether ``lastConvolution(_:_:weight:shift:)`` can work on so many channels.
   public func canEndDecoder(channels C: Int) -> Bool {
-    C % 16 == 0 && Self.lastConvolutionBytes(C) <= largestSharedMemory
+    C % 16 == 0 && C <= 2048 && Self.lastConvolutionBytes(C) <= largestSharedMemory
   }
 
   /// The convolution to three colours of SiLU(group norm(x)), cut to [−1, 1]: float32 `[B, 3, H, W]`.

@@ -74,16 +74,20 @@ extension CUDAKernels {
     let gains = output?.table.rows ?? table.rows
     let y = output?.y
     // Registers for parts would leave room for fewer blocks.
-    let kernel = (y?.parts.length(0) ?? 0) > 1 ? modulatedNormOfParts : modulatedNormOfSum
+    let isOfParts = (y?.parts.length(0) ?? 0) > 1
+    // Where tokens are many, a block has 4, so that it reads modulations once for them.
+    let areMany = !isOfParts && R * n >= 4096 && n >= 16
+    let kernel =
+      isOfParts ? modulatedNormOfParts : areMany ? modulatedNormOfMany : modulatedNormOfSum
     kernel(
-      grid: (n, R, 1), threads: threads(for: C), overlaps: true,
+      grid: (areMany ? (n + 3) / 4 : n, R, 1), threads: threads(for: C), overlaps: true,
       [
         .tensor(x), .optional(y?.parts), .tensor(out), .tensor(gains), .tensor(table.rows),
         .optional(output?.squares?.sums), .int(C), .int(gains.length(1)), .int(output?.gain ?? 0),
         .int(table.rows.length(1)), .int(columns.scale), .int(columns.shift),
         .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(1) ?? 0),
         .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
-        .optional(scales),
+        .optional(scales), .int(n),
       ])
   }
 }

@@ -7,7 +7,7 @@ constexpr int HALO = (TILE_ROWS + 2) * HALO_COLUMNS;
 /// x [B, H, W, C], factors [B, 2, C] of the norm, weight [9, 8, C] (outputs behind the third are zero), bias [3] → image
 /// float32 [B, 3, H, W].
 ///
-/// C a multiple of 16. Shared memory: (HALO + 72) · (C + 8) numbers. Grid: tiles across, tiles down, pictures.
+/// C a multiple of 16, at most 2048. Shared memory: (HALO + 72) · (C + 8) numbers. Grid: tiles across, tiles down, pictures.
 extern "C" __global__ __launch_bounds__(256) void last_convolution(const half_t *x, const float *factors,
                                                                    const half_t *weight, const half_t *bias,
                                                                    float *image, int H, int W, int C) {
@@ -21,18 +21,37 @@ extern "C" __global__ __launch_bounds__(256) void last_convolution(const half_t 
   wait_for_predecessor();
   const int top = blockIdx.y * TILE_ROWS, left = blockIdx.x * TILE_COLUMNS;
   const long long picture = blockIdx.z;
-  const float *factor = factors + picture * 2 * C, *term = factor + C;
-  for (int i = threadIdx.x; i < HALO * chunks; i += blockDim.x) {
-    const int place = i / chunks, channel = i % chunks * 8;
-    const int row = top + place / HALO_COLUMNS - 1, column = left + place % HALO_COLUMNS - 1;
-    uint4 packed = make_uint4(0, 0, 0, 0);
-    if (row >= 0 && row < H && column >= 0 && column < W) {
-      float value[8];
-      unpack(load16(x + ((picture * H + row) * W + column) * C + channel), value);
-      for (int c = 0; c < 8; c++) value[c] = silu(value[c] * factor[channel + c] + term[channel + c]);
-      packed = pack(value);
+  // Each thread has eight channels, and several pixels at a time, so that their loads overlap.
+  constexpr int AT_ONCE = 5;
+  const int channel = threadIdx.x % chunks * 8, rows = blockDim.x / chunks;
+  if (threadIdx.x < rows * chunks) {
+    float factor[8], term[8];
+    const float *own = factors + picture * 2 * C + channel;
+    for (int c = 0; c < 8; c++) factor[c] = own[c], term[c] = own[C + c];
+    for (int start = threadIdx.x / chunks; start < HALO; start += rows * AT_ONCE) {
+      uint4 read[AT_ONCE];
+      uint32 inside = 0;
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; i++) {
+        const int place = start + i * rows;
+        const int row = top + place / HALO_COLUMNS - 1, column = left + place % HALO_COLUMNS - 1;
+        read[i] = make_uint4(0, 0, 0, 0);
+        if (place < HALO && row >= 0 && row < H && column >= 0 && column < W) {
+          inside |= 1u << i;
+          read[i] = load16(x + ((picture * H + row) * W + column) * C + channel);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; i++) {
+        const int place = start + i * rows;
+        if (place >= HALO) break;
+        float value[8];
+        unpack(read[i], value);
+        for (int c = 0; c < 8; c++) value[c] = value[c] * factor[c] + term[c];
+        for (int c = 0; c < 8; c += 2) silu_of_two(value[c], value[c + 1]);
+        store16(pixels + place * stride + channel, inside >> i & 1 ? pack(value) : make_uint4(0, 0, 0, 0));
+      }
     }
-    store16(pixels + place * stride + channel, packed);
   }
   __syncthreads();
 

@@ -16,7 +16,11 @@ extension Tensor {
 
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU"))
 struct CUDAKernelsTests {
-  @Test(arguments: types, [(1, 1, 64), (3, 5, 200), (2, 17, 1024), (4, 256, 1536), (2, 3, 2304)])
+  @Test(
+    arguments: types,
+    [
+      (1, 1, 64), (3, 5, 200), (2, 17, 1024), (4, 256, 1536), (2, 3, 2304), (64, 66, 1024),
+    ])
   func normalizesWithModulation(_ dtype: DType, _ shape: (Int, Int, Int)) throws {
     let (R, n, C) = shape
     try withTorchErrors {
