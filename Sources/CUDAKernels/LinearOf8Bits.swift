@@ -27,12 +27,12 @@ extension CUDAKernels {
   public func geluTo8(_ x: Tensor) -> RowsOf8Bits {
     let N = x.length(-1)
     let rows = x.count / max(N, 1)
-    precondition(N % 8 == 0 && N <= 8 * 8 * 256)
+    precondition(N % 8 == 0 && N <= 32 * 1024)
     let out = RowsOf8Bits(
       values: .empty(x.shape, dtype: .uint8, device: x.device),
       scales: .empty([rows, 1], device: x.device))
     geluTo8(
-      grid: (rows, 1, 1), threads: 256, overlaps: true,
+      grid: (rows, 1, 1), threads: max(1, (N + 1023) / 1024) * 32, overlaps: true,
       [.tensor(x), .tensor(out.values), .tensor(out.scales), .int(N)])
     return out
   }

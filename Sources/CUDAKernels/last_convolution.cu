@@ -15,7 +15,7 @@ extern "C" __global__ __launch_bounds__(256) void last_convolution(const half_t 
   const int stride = C + 8, chunks = C / 8;
   half_t *taps = pixels + HALO * stride;
   for (int i = threadIdx.x; i < 72 * chunks; i += blockDim.x) {
-    store16(taps + i / chunks * stride + i % chunks * 8, load16(weight + i * 8));
+    copy16_async(taps + i / chunks * stride + i % chunks * 8, weight + i * 8, true);
   }
   let_successor_start();
   wait_for_predecessor();
@@ -53,24 +53,27 @@ extern "C" __global__ __launch_bounds__(256) void last_convolution(const half_t 
       }
     }
   }
+  wait_for_copies();
   __syncthreads();
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  float d[4] = {};
-  for (int tap = 0; tap < 9; tap++) {
-    const half_t *row = pixels + ((warp + tap / 3) * HALO_COLUMNS + tap % 3 + lane % 16) * stride + lane / 16 * 8;
-    const half_t *column = taps + (tap * 8 + g) * stride + 2 * t;
-    for (int k = 0; k < C; k += 16) {
+  // Several sums, so that a product need not wait for the one before.
+  float parts[3][4] = {};
+  const half_t *own_pixels = pixels + (warp * HALO_COLUMNS + lane % 16) * stride + lane / 16 * 8, *own_taps = taps + g * stride + 2 * t;
+  for (int k = 0; k < C; k += 16) {
+#pragma unroll
+    for (int tap = 0; tap < 9; tap++) {
       uint32 a[4];
-      load_tiles(a, row + k);
-      multiply_tiles(d, a, load4(column + k), load4(column + k + 8));
+      load_tiles(a, own_pixels + (tap / 3 * HALO_COLUMNS + tap % 3) * stride + k);
+      const half_t *column = own_taps + tap * 8 * stride + k;
+      multiply_tiles(parts[tap % 3], a, load4(column), load4(column + 8));
     }
   }
   const int y = top + warp;
   for (int i = 0; i < 4; i++) {
     const int colour = 2 * t + i % 2, column = left + g + i / 2 * 8;
     if (colour < 3 && y < H && column < W) {
-      image[((picture * 3 + colour) * H + y) * W + column] = fminf(fmaxf(d[i] + to_float(bias[colour]), -1.f), 1.f);
+      image[((picture * 3 + colour) * H + y) * W + column] = fminf(fmaxf(parts[0][i] + parts[1][i] + parts[2][i] + to_float(bias[colour]), -1.f), 1.f);
     }
   }
 }

@@ -181,19 +181,24 @@ MODULATED_NORM(modulated_norm_of_parts, 8, norm_token)
 MODULATED_NORM(modulated_norm_of_many, 1, norm_tokens)
 
 /// GELU (tanh form) of rows x [rows, N], to 8 bits with a scale each: out [rows, N], scales [rows]. One block a row; N a
-/// multiple of 8 and at most 8·EACH times the threads.
-extern "C" __global__ __launch_bounds__(256) void gelu_to_8(const half_t *x, uint2 *out, float *scales, int N) {
-  constexpr int EACH = 8;
+/// multiple of 8 and at most 32 times the threads.
+extern "C" __global__ void gelu_to_8(const half_t *x, uint2 *out, float *scales, int N) {
+  constexpr int EACH = 4;
   __shared__ float scratch[32];
   let_successor_start();
   wait_for_predecessor();
   const long long row = blockIdx.x;
+  x += row * N, out += row * (N / 8);
+  uint4 read[EACH];
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    const int chunk = threadIdx.x + i * blockDim.x;
+    read[i] = chunk * 8 < N ? load16(x + chunk * 8) : make_uint4(0, 0, 0, 0);
+  }
   float value[EACH][8], top = 0.f;
 #pragma unroll
   for (int i = 0; i < EACH; i++) {
-    const int column = (threadIdx.x + i * blockDim.x) * 8;
-    if (column >= N) break;
-    unpack(load16(x + row * N + column), value[i]);
+    unpack(read[i], value[i]);
     for (int c = 0; c < 8; c++) value[i][c] = gelu(value[i][c]), top = fmaxf(top, fabsf(value[i][c]));
   }
   const float scale = scale_of_8_bits(max_of_block(top, scratch));
@@ -201,8 +206,7 @@ extern "C" __global__ __launch_bounds__(256) void gelu_to_8(const half_t *x, uin
   const float factor = 1.f / scale;
 #pragma unroll
   for (int i = 0; i < EACH; i++) {
-    const int column = (threadIdx.x + i * blockDim.x) * 8;
-    if (column >= N) break;
-    out[(row * N + column) / 8] = pack_to_8(value[i], factor);
+    const int chunk = threadIdx.x + i * blockDim.x;
+    if (chunk * 8 < N) out[chunk] = pack_to_8(value[i], factor);
   }
 }
