@@ -39,9 +39,15 @@ enum ConvolutionForm: Hashable, CaseIterable {
     }
   }
 
-  var rows: Int { self == .of16Rows ? 16 : 8 }
+  private var rows: Int { self == .of16Rows ? 16 : 8 }
 
-  /// As `ConvolutionTile` of `convolution.cu` adds up.
+  /// How many x `[B, C, H, W]` gives, for all groups of outputs.
+  func tiles(_ x: Tensor, _ weights: ConvolutionWeights) -> Int {
+    let (B, _, H, W) = x.shape4
+    return B * (H / rows) * (W / 16) * weights.columns
+  }
+
+  /// What `convolve_tiles` of `convolution.cu` has in its room: four patches, five taps, the results and their sums.
   var sharedBytes: Int {
     let rim = (rows + 2) * 18
     let patches = 4 * 4 * ((rim + 5) / 8 * 8 + 2) * 16
@@ -62,23 +68,18 @@ enum ConvolutionForm: Hashable, CaseIterable {
 /// How a convolution is shared by multiprocessors.
 struct ConvolutionPlan {
   let form: ConvolutionForm
-  let tiles: Int
-  var parts = 1
+  let parts: Int
 
-  init(_ form: ConvolutionForm, tiles: Int, parts: Int = 1) {
-    (self.form, self.tiles, self.parts) = (form, tiles, parts)
-  }
+  init(_ form: ConvolutionForm, parts: Int = 1) { (self.form, self.parts) = (form, parts) }
 
   /// Nil for sizes that tiles do not fit.
-  init?(
-    _ shape: (B: Int, C: Int, H: Int, W: Int), _ weights: ConvolutionWeights, multiprocessors: Int
-  ) {
-    let (H, W) = (shape.H, shape.W)
+  init?(_ x: Tensor, _ weights: ConvolutionWeights, multiprocessors: Int) {
+    let (_, _, H, W) = x.shape4
     guard H % 8 == 0, W % 16 == 0 else { return nil }
-    let lowTiles = shape.B * (H / 8) * (W / 16) * weights.columns
+    let lowTiles = ConvolutionForm.of8Rows.tiles(x, weights)
     let (chunks, taps) = (weights.taps.length(1), weights.taps.length(2))
     if lowTiles >= 4 * multiprocessors, H % 16 == 0 {
-      self.init(.of16Rows, tiles: lowTiles / 2)
+      self.init(.of16Rows)
       return
     }
     let most = max(1, min(multiprocessors / max(1, lowTiles), chunks))
@@ -87,9 +88,9 @@ struct ConvolutionPlan {
     let parts = (chunks + each - 1) / each
     // Summing up takes as long as some 30 taps.
     if parts > 1, chunks * taps * (parts - 1) > 30 * parts {
-      self.init(.inParts, tiles: lowTiles, parts: parts)
+      self.init(.inParts, parts: parts)
     } else {
-      self.init(.of8Rows, tiles: lowTiles)
+      self.init(.of8Rows)
     }
   }
 }
@@ -165,7 +166,7 @@ extension CUDAKernels {
     let (B, O, H, W) = shape
     let out = Self.emptyImages(shape, x)
     // Each multiprocessor has one block, as far as there are tiles.
-    let blocks = min(multiprocessors, plan.tiles * plan.parts)
+    let blocks = min(multiprocessors, plan.form.tiles(x, weights) * plan.parts)
     guard plan.form == .inParts else {
       // A strip of 8 rows of a tile of what comes in has sums of its own, for each kind of pixel.
       let sums = Tensor.empty([B, H / 8 * (W / 16), 32, 2], device: x.device)
@@ -189,7 +190,7 @@ extension CUDAKernels {
   /// Nil where there is no kernel for it.
   private func convolutionPlan(_ x: Tensor, _ weights: ConvolutionWeights) -> ConvolutionPlan? {
     guard
-      let plan = ConvolutionPlan(x.shape4, weights, multiprocessors: multiprocessors),
+      let plan = ConvolutionPlan(x, weights, multiprocessors: multiprocessors),
       convolutions[plan.form] != nil
     else { return nil }
     return plan

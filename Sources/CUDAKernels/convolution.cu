@@ -21,8 +21,6 @@ struct ConvolutionTile {
   /// A pixel's outputs, and 16 bytes more against bank conflicts.
   static constexpr int RESULT_ROW = OUTPUTS * 2 + 16, RESULT_BYTES = PIXELS * RESULT_ROW;
   static constexpr int STORING_THREADS = 80, STORING_ROWS = STORING_THREADS / (OUTPUTS / 8);
-  static constexpr int SUM_BYTES = STORING_ROWS * OUTPUTS * 8;
-  static constexpr int SHARED_BYTES = PATCHES * PATCH_BYTES + TAPS_AT_ONCE * TAP_BYTES + RESULT_BYTES + SUM_BYTES;
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

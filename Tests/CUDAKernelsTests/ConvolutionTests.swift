@@ -12,24 +12,23 @@ struct ConvolutionTests {
   private struct Case: Sendable {
     let pictures, inputs, outputs, height, width: Int
     let isNormalized, isAdded: Bool
+
+    init(
+      _ pictures: Int, from inputs: Int, to outputs: Int, _ height: Int, _ width: Int,
+      isNormalized: Bool = true, isAdded: Bool = true
+    ) {
+      (self.pictures, self.inputs, self.outputs) = (pictures, inputs, outputs)
+      (self.height, self.width) = (height, width)
+      (self.isNormalized, self.isAdded) = (isNormalized, isAdded)
+    }
   }
 
   private static let cases = [
-    Case(
-      pictures: 1, inputs: 32, outputs: 160, height: 16, width: 16, isNormalized: false,
-      isAdded: false),
-    Case(
-      pictures: 2, inputs: 160, outputs: 160, height: 32, width: 16, isNormalized: true,
-      isAdded: true),
-    Case(
-      pictures: 3, inputs: 320, outputs: 160, height: 16, width: 48, isNormalized: true,
-      isAdded: false),
-    Case(
-      pictures: 40, inputs: 640, outputs: 640, height: 16, width: 16, isNormalized: true,
-      isAdded: true),
-    Case(
-      pictures: 0, inputs: 160, outputs: 320, height: 16, width: 16, isNormalized: true,
-      isAdded: true),
+    Case(1, from: 32, to: 160, 16, 16, isNormalized: false, isAdded: false),
+    Case(2, from: 160, to: 160, 32, 16),
+    Case(3, from: 320, to: 160, 16, 48, isAdded: false),
+    Case(40, from: 640, to: 640, 16, 16),
+    Case(0, from: 160, to: 320, 16, 16),
   ]
 
   @Test(arguments: types, cases) private func convolves(_ dtype: DType, _ shape: Case) throws {
@@ -49,10 +48,9 @@ struct ConvolutionTests {
         ? kernels.factors(kernels.summedUp(x), weight: gain, shift: shift) : nil
       guard !kernels.convolutions.isEmpty else { return }
       func convolved(_ form: ConvolutionForm, parts: Int = 1) -> NormInput {
-        let tiles = B * (H / form.rows) * (W / 16) * weights.columns
-        return kernels.convolved(
+        kernels.convolved(
           x, channels: C, factors: factors, weights, adding: added,
-          ConvolutionPlan(form, tiles: tiles, parts: parts))
+          ConvolutionPlan(form, parts: parts))
       }
       let found = convolved(.of16Rows)
       let inParts = [1, 3].filter { $0 <= C / 32 }.map { convolved(.inParts, parts: $0) }
@@ -84,8 +82,7 @@ struct ConvolutionTests {
         ConvolutionWeights(upsampling.merged, bias: upsampling.plain.bias))
       guard !kernels.convolutions.isEmpty else { return }
       func doubled(_ form: ConvolutionForm, parts: Int = 1) -> NormInput {
-        let tiles = B * (H / form.rows) * (W / 16) * weights.columns
-        return kernels.upsampled(x, weights, ConvolutionPlan(form, tiles: tiles, parts: parts))
+        kernels.upsampled(x, weights, ConvolutionPlan(form, parts: parts))
       }
       let found = doubled(.of16Rows)
       let (weight, bias) = (upsampling.plain.weight, upsampling.plain.bias)
