@@ -20,6 +20,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
   let mambaScan: CUDAKernel
+  /// Nil but on Hopper.
+  let mambaScanOnMatrixUnits: (shared: CUDAKernel, scan: CUDAKernel)?
   let mambaScanOf16: CUDAKernel
   let scansOfFew: [ScanOfFew: CUDAKernel]
   let normStatistics: CUDAKernel
@@ -78,15 +80,23 @@ public final class CUDAKernels: @unchecked Sendable {
     attentionOf8 = try program.kernel("attention_8", sharedBytes: (128 + 128) * 144)
     let program = program
     attentionsAtOnce = try Dictionary(
-      uniqueKeysWithValues: AttentionAtOnce.all.filter { $0.sharedBytes <= limit }.map {
-        ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes))
-      })
+      uniqueKeysWithValues: AttentionAtOnce.all.filter {
+        $0.sharedBytes <= limit && (capability == 90 || !$0.usesMatrixUnits)
+      }.map { ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes)) })
     appendKeys = try program.kernel("append_keys")
     embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
     mambaShared = try program.kernel("mamba_shared")
     // 64 rows of x, B, C, the state and the gates, and 67 of what is convolved.
     mambaScan = try program.kernel("mamba_scan", sharedBytes: 5 * 64 * 144 + 67 * 128)
+    // Planes of x, the state, B and C; the gates; and 67 rows of what is convolved.
+    let sharedBytes = 2 * 8 * 65 * 16 + 2 * 8 * 64 * 16 + 64 * 144 + 67 * 128
+    mambaScanOnMatrixUnits =
+      capability == 90
+      ? (
+        try program.kernel("mamba_shared_in_planes"),
+        try program.kernel("mamba_scan_wgmma", sharedBytes: sharedBytes)
+      ) : nil
     mambaScanOf16 = try program.kernel("mamba_scan_of_16")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
@@ -120,9 +130,12 @@ public final class CUDAKernels: @unchecked Sendable {
   /// The text of all kernels.
   public static var source: String {
     [
-      PackageResources.common_cu, PackageResources.modulated_norm_cu,
+      PackageResources.common_cu, PackageResources.matrix_units_cu,
+      PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
-      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_short_cu,
+      PackageResources.attention_wgmma_cu,
+      PackageResources.mamba_scan_cu, PackageResources.mamba_scan_wgmma_cu,
+      PackageResources.mamba_scan_short_cu,
       PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,

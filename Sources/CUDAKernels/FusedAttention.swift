@@ -25,6 +25,8 @@ public enum AttentionScale {
 
 /// The form of attention that has all keys of a scale in shared memory at once.
 struct AttentionAtOnce: Hashable {
+  /// Whether it runs on Hopper's matrix units, by groups of four warps.
+  let usesMatrixUnits: Bool
   /// Each has 16 queries in each round.
   let warps: Int
   let rounds: Int
@@ -34,29 +36,47 @@ struct AttentionAtOnce: Hashable {
     AttentionAtOnce(warps: 4, rounds: 1, keys: 64), AttentionAtOnce(warps: 4, rounds: 1, keys: 256),
     AttentionAtOnce(warps: 8, rounds: 1, keys: 256),
     AttentionAtOnce(warps: 8, rounds: 2, keys: 256),
+    AttentionAtOnce(usesMatrixUnits: true, warps: 4, rounds: 1, keys: 64),
+    AttentionAtOnce(usesMatrixUnits: true, warps: 4, rounds: 1, keys: 256),
+    AttentionAtOnce(usesMatrixUnits: true, warps: 8, rounds: 1, keys: 128),
+    AttentionAtOnce(usesMatrixUnits: true, warps: 8, rounds: 2, keys: 256),
   ]
 
-  private init(warps: Int, rounds: Int, keys: Int) {
+  private init(usesMatrixUnits: Bool = false, warps: Int, rounds: Int, keys: Int) {
+    self.usesMatrixUnits = usesMatrixUnits
     (self.warps, self.rounds, self.keys) = (warps, rounds, keys)
   }
 
-  /// Nil for more tokens than fit, and for so few that heads should share a block.
+  /// Nil for more tokens than fit, for so few that heads should share a block, and where the matrix units are not faster.
   ///
   /// - Parameter isSpread: smaller blocks, where larger ones would leave multiprocessors free.
-  init?(tokens: Int, isSpread: Bool) {
-    switch tokens {
-    case 33...64: self = Self.all[0]
-    case 65...256 where isSpread: self = Self.all[1]
-    case 65...128: self = Self.all[2]
-    case 129...256: self = Self.all[3]
-    default: return nil
-    }
+  init?(tokens: Int, isSpread: Bool, usesMatrixUnits: Bool) {
+    let index: Int? =
+      switch tokens {
+      case 33...64 where isSpread || !usesMatrixUnits: 0
+      case 65...256 where isSpread: 1
+      case 65...128: 2
+      case 129...256: 3
+      default: nil
+      }
+    guard let index else { return nil }
+    self = Self.all[index + (usesMatrixUnits ? 4 : 0)]
   }
 
-  var name: String { "attention_at_once_\(warps)_\(rounds)_\(keys)" }
+  var name: String {
+    usesMatrixUnits
+      ? "attention_wgmma_\(warps / 4)_\(rounds)_\(keys)"
+      : "attention_at_once_\(warps)_\(rounds)_\(keys)"
+  }
+
   var queries: Int { 16 * warps * rounds }
-  /// Rows of queries, keys and values, and a float for each key.
-  var sharedBytes: Int { (queries + 2 * keys) * 144 + 4 * keys }
+
+  /// Rows of queries, keys and values, in 8 planes each on matrix units, and a float for each key.
+  var sharedBytes: Int {
+    let rows =
+      usesMatrixUnits ? 8 * 16 * (queries + 1 + 2 * (keys + 1)) : 144 * (queries + 2 * keys)
+    return rows + 4 * keys
+  }
 }
 
 extension CUDAKernels {
@@ -67,10 +87,13 @@ extension CUDAKernels {
     let (R, n, width) = qkv.shape3
     let C = width / 3
     let isSpread = R * (C / 64) * ((n + 127) / 128) < multiprocessors
-    if let form = AttentionAtOnce(tokens: n, isSpread: isSpread),
-      let kernel = attentionsAtOnce[form]
-    {
-      return attention(form, kernel, qkv, scale)
+    for usesMatrixUnits in [true, false] {
+      if let form = AttentionAtOnce(
+        tokens: n, isSpread: isSpread, usesMatrixUnits: usesMatrixUnits),
+        let kernel = attentionsAtOnce[form]
+      {
+        return attention(form, kernel, qkv, scale)
+      }
     }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,

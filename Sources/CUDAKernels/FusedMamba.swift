@@ -91,14 +91,17 @@ extension CUDAKernels {
         ])
       return (y, squares)
     }
-    let shared = Tensor.empty([R, n, 128], dtype: dtype, device: projected.device)
-    mambaShared(
-      grid: ((n + 31) / 32, R, 1), threads: 128, overlaps: true,
+    let (makeShared, scan) = mambaScanOnMatrixUnits ?? (mambaShared, mambaScan)
+    // On matrix units whole chunks of 64 tokens are read.
+    let rows = mambaScanOnMatrixUnits == nil ? n : (n + 63) / 64 * 64
+    let shared = Tensor.empty([R, rows, 128], dtype: dtype, device: projected.device)
+    makeShared(
+      grid: ((rows + 31) / 32, R, 1), threads: 128, overlaps: true,
       [
         .tensor(projected), .tensor(shared), .tensor(weights.convWeight),
         .tensor(weights.convBias), before, after, .int(n), .int(heads),
       ])
-    mambaScan(
+    scan(
       grid: (heads, R, 1), threads: 128, overlaps: true,
       [
         .tensor(projected), .tensor(shared), .tensor(y), .tensor(squares),

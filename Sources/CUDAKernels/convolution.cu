@@ -24,45 +24,6 @@ struct ConvolutionTile {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-/// Counts arrivals, of threads and of bytes, phase after phase.
-struct Gate {
-  uint64 barrier;
-
-  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
-
-  __device__ __forceinline__ void begin(int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals) : "memory");
-  }
-
-  __device__ __forceinline__ void arrive() {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
-  }
-
-  /// The warp's lanes have done their part.
-  __device__ __forceinline__ void arrive_as_warp() {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive();
-  }
-
-  __device__ __forceinline__ void wait(uint32 parity) {
-    uint32 done = 0;
-    while (!done) {
-      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
-                   : "=r"(done)
-                   : "r"(address()), "r"(parity)
-                   : "memory");
-    }
-  }
-
-  /// Copies `bytes` in the background; arrives with them.
-  __device__ __forceinline__ void fetch(uint32 target, const void *source, uint32 bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
-                 "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(address())
-                 : "memory");
-  }
-};
-
 /// Which of `COUNT` buffers is next, and how often all have been used.
 template <int COUNT>
 struct Turn {
@@ -74,20 +35,11 @@ struct Turn {
   }
 };
 
-/// Where a matrix of 8 × 8 tiles of 128 bytes lies in shared memory: how far its tiles are apart along K, and along rows.
-__device__ __forceinline__ uint64 matrix_descriptor(uint32 along_k, uint32 along_rows) {
-  return static_cast<uint64>(along_k >> 4) << 16 | static_cast<uint64>(along_rows >> 4) << 32;
-}
-
 /// d += a · bᵀ for 64 rows of A and 160 of B, 16 long; d = a · bᵀ where not `adds`.
 __device__ __forceinline__ void multiply_64_by_160(float *d, uint64 a, uint64 b, int adds) {
   asm volatile(
       "{.reg .pred p;\nsetp.ne.b32 p, %82, 0;\n"
-#if HALF_IS_BFLOAT16
-      "wgmma.mma_async.sync.aligned.m64n160k16.f32.bf16.bf16 {"
-#else
-      "wgmma.mma_async.sync.aligned.m64n160k16.f32.f16.f16 {"
-#endif
+      "wgmma.mma_async.sync.aligned.m64n160k16." MATRIX_TYPES " {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19,"
       "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39,"
       "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59,"
@@ -194,7 +146,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
     for (int i = 0; i < T::PATCHES; i++) patch_full[i].begin(4), patch_free[i].begin(8);
     for (int i = 0; i < T::TAPS_AT_ONCE; i++) tap_full[i].begin(1), tap_free[i].begin(8);
     result_full.begin(8), result_free.begin(3);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    show_gates();
   }
   __syncthreads();
   let_successor_start();
@@ -234,7 +186,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
           tap_full[tap.place].wait(tap.round);
           constexpr int ACROSS = TAPS == 9 ? 3 : 2;
           const uint32 rows = first_tap + tap.place * T::TAP_BYTES, from = pixels + (i / ACROSS * T::RIM_COLUMNS + i % ACROSS) * 16;
-          asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+          begin_products();
 #pragma unroll
           for (int half = 0; half < 2; half++) {
             const uint64 b = b_shape | (rows + half * 2 * T::OUTPUTS * 16) >> 4;
@@ -244,9 +196,9 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
               multiply_64_by_160(sum[m], a, b, !is_first || i + half > 0);
             }
           }
-          asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+          commit_products();
           if (!is_first || i > 0) {
-            asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+            wait_for_products_but<1>();
             tap_free[used_tap.place].arrive_as_warp();
             used_tap.advance();
             if (i == 0) patch_free[used_patch.place].arrive_as_warp(), used_patch.advance();
@@ -255,7 +207,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
         }
         patch.advance();
       }
-      asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+      wait_for_products_but<0>();
       tap_free[used_tap.place].arrive_as_warp();
       patch_free[used_patch.place].arrive_as_warp();
       if constexpr (SPLITS) {
@@ -368,8 +320,7 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
             }
           }
         }
-        // The matrix units read by another way than threads write.
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        show_to_matrix_units();
         patch_full[made.place].arrive_as_warp();
         made.advance();
       }

@@ -109,27 +109,26 @@ __device__ __forceinline__ uint32 gated(uint32 y, uint32 z) {
   return pack(first(y) * gate0, second(y) * gate1);
 }
 
-/// B and C of projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], convolved and activated: shared [R, n, 128].
-///
-/// conv_before, conv_after [R, 3, D + 128]: what is carried between scales, or null. Grid: groups of 32 tokens,
-/// sequences; 128 threads.
-extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *projected, half_t *shared,
-                                                               const float *conv_weight, const float *conv_bias,
-                                                               const half_t *conv_before, half_t *conv_after, int n,
-                                                               int heads) {
+/// B and C of projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], convolved and activated: shared [R, n, 128]; or, where it
+/// CUTS them, chunks of 64 tokens in planes of 8 columns, [R, chunks, 16, 64, 8] with zeros behind the end.
+template <bool CUTS>
+__device__ __forceinline__ void make_shared(const half_t *projected, half_t *shared, const float *conv_weight,
+                                            const float *conv_bias, const half_t *conv_before, half_t *conv_after, int n,
+                                            int heads) {
   let_successor_start();
   wait_for_predecessor();
   const int inner = heads * 64, channels = inner + 128, stride = 2 * inner + 128 + heads;
-  const int channel = inner + threadIdx.x % 64 * 2, from = blockIdx.x * 32 + threadIdx.x / 64 * 16;
+  const int own = threadIdx.x % 64 * 2, channel = inner + own, from = blockIdx.x * 32 + threadIdx.x / 64 * 16;
   const long long sequence = blockIdx.y;
   const half_t *xbc = projected + sequence * n * stride + inner;
   if (conv_before) conv_before += sequence * 3 * channels;
-  if (from < n) {
+  if (CUTS || from < n) {
     uint32 rows[19];
     load_window(rows, xbc + channel, stride, conv_before ? conv_before + channel : nullptr, channels, from, n);
-    half_t *out = shared + (sequence * n + from) * 128 + channel - inner;
+    half_t *out = CUTS ? shared + (sequence * ((n + 63) / 64) + from / 64) * 64 * 128 + own / 8 * 512 + from % 64 * 8 + own % 8
+                       : shared + (sequence * n + from) * 128 + own;
     convolve(rows, conv_weight + channel * 4, conv_bias + channel, [&](int i, uint32 pair) {
-      if (from + i < n) store4(out + i * 128, pair);
+      if (CUTS || from + i < n) store4(out + i * (CUTS ? 8 : 128), from + i < n ? pair : 0);
     });
   }
   if (conv_after && blockIdx.x == 0) {
@@ -139,6 +138,95 @@ extern "C" __global__ __launch_bounds__(128) void mamba_shared(const half_t *pro
     }
   }
 }
+
+#define MAMBA_SHARED(NAME, CUTS)                                                                                           \
+  extern "C" __global__ __launch_bounds__(128) void NAME(const half_t *projected, half_t *shared, const float *conv_weight, \
+                                                         const float *conv_bias, const half_t *conv_before,                \
+                                                         half_t *conv_after, int n, int heads) {                           \
+    make_shared<CUTS>(projected, shared, conv_weight, conv_bias, conv_before, conv_after, n, heads);                       \
+  }
+// conv_before, conv_after [R, 3, D + 128]: what is carried between scales, or null. Grid: groups of 32 tokens (up to the end of
+// the last chunk), sequences.
+MAMBA_SHARED(mamba_shared, false)
+MAMBA_SHARED(mamba_shared_in_planes, true)
+
+/// What a block of 128 threads fetches of one head, chunk after chunk: what is convolved, 67 rows of 64 channels of which 3 are
+/// those in front, the gates and the steps.
+struct HeadChunks {
+  /// Of one sequence.
+  const half_t *projected;
+  half_t *raw, *gates;
+  uint32 *steps;
+  int n, stride, head, heads;
+  /// Where this thread's parts of the next chunk begin.
+  int next_raw, next_gates;
+
+  __device__ __forceinline__ int column() const { return threadIdx.x % 8 * 8; }
+  __device__ __forceinline__ int first_row() const { return threadIdx.x / 8; }
+  /// Each warp copies the gates of its own 16 tokens.
+  __device__ __forceinline__ int first_gate() const { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 8; }
+  /// 16 bytes at a time where rows begin at multiples of 16 bytes: an even number of heads gives multiples of 4.
+  __device__ __forceinline__ bool is_aligned() const { return stride % 8 == 0; }
+
+  __device__ __forceinline__ HeadChunks(const half_t *projected, half_t *raw, half_t *gates, uint32 *steps, int n, int head,
+                                        int heads)
+      : projected(projected), raw(raw), gates(gates), steps(steps), n(n), stride(heads * 129 + 128), head(head), heads(heads) {
+    next_raw = (heads + head) * 64 + (first_row() - 3) * stride + column();
+    next_gates = head * 64 + first_gate() * stride + column();
+  }
+
+  /// The rows in front of the first chunk, `before` [3, D + 128], or zeros where it is null.
+  __device__ __forceinline__ void fetch_before(const half_t *before) const {
+    if (first_row() >= 3) return;
+    copy16_async(raw + first_row() * 64 + column(), before + first_row() * (heads * 64 + 128) + head * 64 + column(), before != nullptr);
+  }
+
+  __device__ __forceinline__ void fetch_raw(int start) {
+    const int token = start + first_row() - 3;
+    half_t *const target = raw + first_row() * 64 + column();
+    const half_t *const source = projected + next_raw;
+    next_raw += 64 * stride;
+    const bool aligned = is_aligned();
+    if (token >= 0) copy16_async(target, source, token < n, aligned);
+    if (aligned) {
+#pragma unroll
+      for (int i = 1; i < 4; i++) copy16_async(target + i * 16 * 64, source + i * 16 * stride, token + 16 * i < n);
+    } else {
+#pragma unroll 1
+      for (int i = 1; i < 4; i++) copy16_async(target + i * 16 * 64, source + i * 16 * stride, token + 16 * i < n, false);
+    }
+    if (first_row() < 3) copy16_async(target + 64 * 64, source + 64 * stride, token + 64 < n, aligned);
+    // With its neighbour, as copies have 4 bytes at least.
+    if (threadIdx.x < 64 && start + threadIdx.x < n) {
+      const half_t *const pair = projected + (start + threadIdx.x + 1) * stride - heads + head / 2 * 2;
+      copy4_async(steps + threadIdx.x, pair);
+    }
+  }
+
+  __device__ __forceinline__ void fetch_gates(int start) {
+    half_t *const target = gates + first_gate() * ROW + column();
+    const half_t *const source = projected + next_gates;
+    next_gates += 64 * stride;
+    const int token = start + first_gate();
+    if (is_aligned()) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) copy16_async(target + i * 4 * ROW, source + i * 4 * stride, token + 4 * i < n);
+    } else {
+#pragma unroll 1
+      for (int i = 0; i < 4; i++) copy16_async(target + i * 4 * ROW, source + i * 4 * stride, token + 4 * i < n, false);
+    }
+  }
+
+  /// dt before its bias, of a token of the chunk that has come.
+  __device__ __forceinline__ float step(int token) const { return head % 2 ? second(steps[token]) : first(steps[token]); }
+
+  /// The last 3 rows of the last chunk, which still lie where they came in, to `after` [3, D + 128].
+  __device__ __forceinline__ void keep_last(half_t *after) const {
+    if (threadIdx.x >= 96) return;
+    const int row = threadIdx.x / 32, channel = threadIdx.x % 32 * 2, last_start = (n - 1) / 64 * 64;
+    store4(after + row * (heads * 64 + 128) + head * 64 + channel, load4(raw + (n - last_start + row) * 64 + channel));
+  }
+};
 
 /// projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], with B and C ready in shared [R, n, 128] → out [R, n, D] =
 /// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, H, n].
@@ -154,17 +242,15 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   half_t *xs = dynamic, *bs = xs + 64 * ROW, *cs = bs + 64 * ROW, *hs = cs + 64 * ROW, *zs = hs + 64 * ROW, *raw = zs + 64 * ROW;
   // By token, the logarithms from the beginning of its group of 16; and those of whole groups.
   __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4];
+  __shared__ uint32 steps[64];
   let_successor_start();
   wait_for_predecessor();
   const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128;
   const long long sequence = blockIdx.y;
-  const int stride = 2 * inner + 128 + heads;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  projected += sequence * n * stride;
   shared += sequence * n * 128;
-  const half_t *xbc = projected + inner;
-  if (conv_before) conv_before += sequence * 3 * channels;
-  const int own = head * 64;
+  HeadChunks chunks(projected + sequence * n * (heads * 129 + 128), raw, zs, steps, n, head, heads);
+  const int own = head * 64, column = chunks.column();
 
   float h[8][4] = {};
   const CarriedState own_state(state, sequence * heads + head);
@@ -174,50 +260,23 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     for (int i = 0; i < 4; i++) carried[i] = own_state.read(warp, i);
   }
 
-  // 16 bytes at a time where rows begin at multiples of 16 bytes: an even number of heads gives multiples of 4.
-  const bool aligned = stride % 8 == 0;
-  const int column = threadIdx.x % 8 * 8;
-  const half_t *gates = projected + own + column;
-  const half_t *steps = projected + stride - heads + head;
-  // What the convolution of a chunk reads: 3 rows in front of it, and its own.
-  const auto load_raw = [&](int start) {
-    for (int row = threadIdx.x / 8; row < 67; row += 16) {
-      const int token = start + row - 3;
-      half_t *target = raw + row * 64 + column;
-      if (token < 0) {
-        copy16_async(target, conv_before + (token + 3) * channels + own + column, conv_before != nullptr);
-      } else {
-        copy16_async(target, xbc + static_cast<long long>(token) * stride + own + column, token < n, aligned);
-      }
-    }
-  };
-  const auto load_shared = [&](int start) {
-    for (int row = threadIdx.x / 8; row < 64; row += 16) {
+  const auto fetch_shared = [&](int start) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int row = chunks.first_row() + 16 * i;
       const half_t *source = shared + (start + row) * 128 + column;
       copy16_async(bs + row * ROW + column, source, start + row < n);
       copy16_async(cs + row * ROW + column, source + 64, start + row < n);
     }
   };
-  // Each warp copies its own.
-  const auto load_gates = [&](int start) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int row = warp * 16 + lane / 8 + 4 * i;
-      copy16_async(zs + row * ROW + column, gates + static_cast<long long>(start + row) * stride, start + row < n, aligned);
-    }
-  };
   // Of the first chunk all is asked for at once.
-  load_raw(0);
+  chunks.fetch_before(conv_before ? conv_before + sequence * 3 * channels : nullptr);
+  chunks.fetch_raw(0);
   commit_copies();
-  load_shared(0);
+  fetch_shared(0);
   commit_copies();
-  load_gates(0);
+  chunks.fetch_gates(0);
   commit_copies();
-  const auto load_dt = [&](int start) {
-    const int token = start + warp * 16 + lane;
-    return lane < 16 && token < n ? to_float(steps[static_cast<long long>(token) * stride]) : 0.f;
-  };
-  float next_dt = load_dt(0);
 #pragma unroll
   for (int i = 0; i < 4; i++) unpack(carried[i], h[2 * i]);
   const float own_bias = dt_bias[head], own_decay = decay[head];
@@ -227,21 +286,15 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     if (start == 0) wait_for_copies_but<2>(); else wait_for_copies();
     __syncthreads();
     if (start > 0) {
-      load_shared(start);
+      fetch_shared(start);
       commit_copies();
-      load_gates(start);
+      chunks.fetch_gates(start);
       commit_copies();
-    }
-    // The next chunk's gates are on their way to the cache.
-    if (threadIdx.x < 64 && start + 64 + threadIdx.x < n) {
-      const half_t *row = projected + static_cast<long long>(start + 64 + threadIdx.x) * stride + own;
-      prefetch(row), prefetch(row + 63);
     }
     const int channel = own + lane * 2;
     // Each warp adds up the logarithms of decay of its 16 tokens. Tokens behind the end have dt = 0: they neither decay
     // nor add.
-    const float dt = lane < 16 && warp * 16 + lane < count ? softplus(next_dt + own_bias) : 0.f;
-    next_dt = load_dt(start + 64);
+    const float dt = lane < 16 && warp * 16 + lane < count ? softplus(chunks.step(warp * 16 + lane) + own_bias) : 0.f;
     note_decays(dts, cumulative, to_sixteenth, decays, warp, dt, own_decay);
     half_t *tile = xs + warp * 16 * ROW + lane * 2;
     if (active) {
@@ -262,7 +315,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
     wait_for_copies_but<1>();
     __syncthreads();
     // What the next chunk convolves is under way while this one is computed.
-    if (start + 64 < n) load_raw(start + 64);
+    if (start + 64 < n) chunks.fetch_raw(start + 64);
     commit_copies();
 
     const float4 groups = *reinterpret_cast<const float4 *>(decays);
@@ -354,9 +407,5 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   if (keeps_state) {
     for (int i = 0; i < 4; i++) own_state.write(h + 2 * i, warp, i);
   }
-  // The last chunk's rows still lie where they came in.
-  if (conv_after && threadIdx.x < 96) {
-    const int row = threadIdx.x / 32, last_start = (n - 1) / 64 * 64;
-    store4(conv_after + (sequence * 3 + row) * channels + own + lane * 2, load4(raw + (n - last_start + row) * 64 + lane * 2));
-  }
+  if (conv_after) chunks.keep_last(conv_after + sequence * 3 * channels);
 }

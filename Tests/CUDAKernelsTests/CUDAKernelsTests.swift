@@ -75,6 +75,11 @@ struct CUDAKernelsTests {
       let scales = Tensor.randn([H], seed: 6).magnitude() * 5 + 1
       let found = kernels.attention(qkv, scale: .unitVectors(scales.to(gpu)))
       try expectClose(found, attended(qkv, qkv, scales: scales), dtype)
+      // So sharp that the highest score of each query has to be looked for.
+      let sharp = scales * 0.5 + 50
+      try expectClose(
+        kernels.attention(qkv, scale: .unitVectors(sharp.to(gpu))),
+        attended(qkv, qkv, scales: sharp), dtype)
       let plain = kernels.attention(qkv, scale: .constant(0.25 / 8))
       try expectClose(plain, attended(qkv, qkv, scales: nil), dtype)
     }
@@ -168,7 +173,7 @@ struct CUDAKernelsTests {
   }
 
   /// Few sequences are scanned at once, many in chunks.
-  @Test(arguments: kernelSets, [(64, 3), (192, 3), (64, 70)])
+  @Test(arguments: kernelSets, [(64, 3), (192, 3), (64, 70), (256, 18)])
   func scansLikeTheMambaLayer(_ set: KernelSet, _ size: (width: Int, sequences: Int)) throws {
     let (width, R) = size
     let dtype = set.dtype

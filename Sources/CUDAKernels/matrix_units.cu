@@ -1,0 +1,111 @@
+// What kernels share that multiply on Hopper's matrix units (`wgmma`), which read their operands from shared memory while the
+// four warps of a group go on.
+//
+// Operands lie in planes of 8 columns: 16 bytes a row, so that any 8 neighbouring rows are 128 bytes, one tile of the matrix
+// units. Threads that write a row write to 8 planes, which is free of bank conflicts where planes are 16 bytes more than a
+// multiple of 128 apart.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#if HALF_IS_BFLOAT16
+#define MATRIX_TYPES "f32.bf16.bf16"
+#else
+#define MATRIX_TYPES "f32.f16.f16"
+#endif
+
+/// Counts arrivals, of threads and of bytes, phase after phase.
+struct Gate {
+  uint64 barrier;
+
+  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
+
+  __device__ __forceinline__ void begin(int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals) : "memory");
+  }
+
+  __device__ __forceinline__ void arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
+  }
+
+  /// The warp's lanes have done their part.
+  __device__ __forceinline__ void arrive_as_warp() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive();
+  }
+
+  __device__ __forceinline__ void wait(uint32 parity) {
+    uint32 done = 0;
+    while (!done) {
+      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                   : "=r"(done)
+                   : "r"(address()), "r"(parity)
+                   : "memory");
+    }
+  }
+
+  /// Copies `bytes` in the background; arrives with them.
+  __device__ __forceinline__ void fetch(uint32 target, const void *source, uint32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
+                 "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(address())
+                 : "memory");
+  }
+};
+
+/// Other threads, and copies, may use gates that have begun after the block's next barrier.
+__device__ __forceinline__ void show_gates() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+/// The matrix units read by another way than threads write.
+__device__ __forceinline__ void show_to_matrix_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// Where a matrix of 8 × 8 tiles of 128 bytes lies in shared memory: how far its tiles are apart along K, and along rows.
+__device__ __forceinline__ uint64 matrix_descriptor(uint32 along_k, uint32 along_rows) {
+  return static_cast<uint64>(along_k >> 4) << 16 | static_cast<uint64>(along_rows >> 4) << 32;
+}
+
+/// The same with the address where it begins. A descriptor that begins `bytes` later is greater by bytes / 16.
+__device__ __forceinline__ uint64 matrix_descriptor(const void *address, uint32 along_k, uint32 along_rows) {
+  return matrix_descriptor(along_k, along_rows) | static_cast<uint32>(__cvta_generic_to_shared(address)) >> 4;
+}
+
+/// Products read registers that were written before this.
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+/// Ends a group of products.
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+/// Waits until at most the last `GROUPS` groups of products are under way.
+template <int GROUPS>
+__device__ __forceinline__ void wait_for_products_but() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");
+}
+
+#define SUMS_OF_64                                                                                                         \
+  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, " \
+  "%25, %26, %27, %28, %29, %30, %31}"
+#define REGISTERS_OF_64(d)                                                                                          \
+  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),       \
+      "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),        \
+      "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),       \
+      "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+
+// A group's sums of 64 × 64: in warp w, d[4i], d[4i + 1] = (16w + g, 8i + 2t), (16w + g, 8i + 2t + 1); d[4i + 2], d[4i + 3] the
+// same of row 16w + g + 8.
+
+/// d += a · bᵀ for 64 rows of A and 64 of B, 16 long; d = a · bᵀ where not `adds`.
+__device__ __forceinline__ void multiply_64_by_64(float *d, uint64 a, uint64 b, int adds) {
+  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES SUMS_OF_64
+               ", %32, %33, p, 1, 1, 0, 0;}"
+               : REGISTERS_OF_64(d)
+               : "l"(a), "l"(b), "r"(adds));
+}
+
+/// d += a · b for 64 rows of A, 16 long, in registers as sums are, and 16 rows of 64 of B; d = a · b where not `adds`.
+__device__ __forceinline__ void multiply_by_columns(float *d, const uint32 *a, uint64 b, int adds) {
+  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %37, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES SUMS_OF_64
+               ", {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"
+               : REGISTERS_OF_64(d)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
+}
+
+/// Keeps what reads sums behind the wait for them.
+__device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_OF_64(d)::"memory"); }
+#endif
