@@ -30,6 +30,36 @@ __device__ __forceinline__ void keep_last_rows(half_t *after, const half_t *x, l
   }
 }
 
+/// The last 3 rows before the next scale, of 64 channels of x of a head, and for the first head of B and C too. A warp has one
+/// row of them, which it asks for long before it stores it.
+struct LastRow {
+  uint32 pairs[3] = {};
+
+  __device__ __forceinline__ static int channel(int part, int head, int heads) {
+    return (part == 0 ? head : heads + part - 1) * 64 + threadIdx.x % 32 * 2;
+  }
+
+  __device__ __forceinline__ void load(int row, int head, int heads, const half_t *xbc, long long stride, const half_t *before, int n) {
+    const int token = n - 3 + row;
+#pragma unroll
+    for (int part = 0; part < 3; part++) {
+      if (part > 0 && head > 0) break;
+      if (token >= 0) {
+        pairs[part] = load4(xbc + token * stride + channel(part, head, heads));
+      } else if (before) {
+        pairs[part] = load4(before + (token + 3) * (heads + 2) * 64 + channel(part, head, heads));
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store(half_t *after, int row, int head, int heads) const {
+#pragma unroll
+    for (int part = 0; part < 3; part++) {
+      if (part == 0 || head == 0) store4(after + row * (heads + 2) * 64 + channel(part, head, heads), pairs[part]);
+    }
+  }
+};
+
 /// What is carried of a head's h [p, state] between scales: 16-bit [R, H, 4, 4, 32, 8], by 16 rows, by 16 columns, by lanes,
 /// each with its numbers of two tiles side by side. In float32 it would be most of what short scales read and write.
 struct CarriedState {

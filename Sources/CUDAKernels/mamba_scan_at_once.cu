@@ -75,18 +75,21 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   // Channels of x, B and C in turn; all is asked for before anything waits.
   const int places[3] = {own + lane * 2, inner + lane * 2, inner + 64 + lane * 2};
   uint32 windows[3][19];
-  float dt = 0.f;
+  half_t step = 0;
+  if (lane < 16 && from + lane < end) step = projected[static_cast<long long>(from + lane + 1) * stride - heads + head];
   if (active) {
-    if (lane < 16 && from + lane < end) {
-      dt = softplus(to_float(projected[static_cast<long long>(from + lane) * stride + stride - heads + head]) + dt_bias[head]);
-    }
 #pragma unroll
     for (int i = 0; i < 3; i++) {
       load_window(windows[i], xbc + places[i], stride, conv_before ? conv_before + places[i] : nullptr, channels, from, end);
     }
   }
 
+  const bool keeps_last_row = conv_after && is_last && warp < 3;
+  LastRow last_row;
+  if (keeps_last_row) last_row.load(warp, head, heads, xbc, stride, conv_before, n);
+
   // The logarithms of decay add up, first in each warp. Tokens behind the end have dt = 0: they neither decay nor add.
+  const float dt = lane < 16 && from + lane < end ? softplus(to_float(step) + dt_bias[head]) : 0.f;
   float sum = dt * decay[head];
   for (int step = 1; step < 16; step *= 2) {
     const float before = __shfl_up_sync(~0u, sum, step);
@@ -165,14 +168,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     }
     BlockPair::arrive();
   }
-  if (conv_after && is_last) {
-    conv_after += sequence * 3 * channels;
-    // Every head keeps its own channels, the first one those of B and C too.
-    for (int part = own; part < channels; part += part == own ? inner - own : 64) {
-      if (part != own && head != 0) break;
-      keep_last_rows(conv_after + part, xbc + part, stride, conv_before ? conv_before + part : nullptr, channels, n);
-    }
-  }
+  if (keeps_last_row) last_row.store(conv_after + sequence * 3 * channels, warp, head, heads);
 
   uint32 c[4][4];
   for (int step = 0; step < 4; step++) load_a(c[step], memory.c, place, step * 16);

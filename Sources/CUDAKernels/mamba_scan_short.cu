@@ -72,18 +72,9 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
       if (lower < n) gate[j][1] = load4(source + static_cast<long long>(lower) * stride);
     }
   }
-  if (conv_after && warp >= 13) {
-    const int row = warp - 13, token = n - 3 + row;
-    // Every head keeps its own channels, the first one those of B and C too.
-    for (int from = own; from < channels; from += from == own ? inner - own : 64) {
-      if (from != own && head != 0) break;
-      const int at = from + lane * 2;
-      uint32 pair = 0;
-      if (token >= 0) pair = load4(xbc + static_cast<long long>(token) * stride + at);
-      else if (conv_before) pair = load4(conv_before + (token + 3) * channels + at);
-      store4(conv_after + row * channels + at, pair);
-    }
-  }
+  const bool keeps_last_row = conv_after && warp >= 13;
+  LastRow last_row;
+  if (keeps_last_row) last_row.load(warp - 13, head, heads, xbc, stride, conv_before, n);
   if (part == 3) {
     // The logarithms of decay add up over 16 tokens. Tokens behind the end have dt = 0: they neither decay nor add.
     dt = lane < 16 && tile * 16 + lane < n ? softplus(dt + own_bias) : 0.f;
@@ -104,6 +95,7 @@ extern "C" __global__ __launch_bounds__(512) void mamba_scan_short(
     }
   }
   __syncthreads();
+  if (keeps_last_row) last_row.store(conv_after, warp - 13, head, heads);
 
   const float4 whole = *reinterpret_cast<const float4 *>(decays);
   if (keeps_state) {
