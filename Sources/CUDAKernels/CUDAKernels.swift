@@ -39,6 +39,8 @@ public final class CUDAKernels: @unchecked Sendable {
   /// What a block may have, in bytes.
   let largestSharedMemory: Int
   let computeCapability: Int
+  /// Whether blocks can read each other's shared memory.
+  let hasClusters: Bool
   let geluTo8: CUDAKernel
   let multiprocessors: Int
   private let sized = Mutex<[SizedKernel: CUDAKernel]>([:])
@@ -61,12 +63,14 @@ public final class CUDAKernels: @unchecked Sendable {
     }
   }
 
-  /// - Parameter largestSharedMemory: less than the GPU has, to see what smaller ones do.
+  /// - Parameter largestSharedMemory: less than the GPU has, and no clusters, to see what smaller ones do.
   init(_ dtype: DType, largestSharedMemory: Int? = nil) throws {
     self.dtype = dtype
     let properties = try CUDA.properties()
     let capability = properties.computeCapability
     (computeCapability, multiprocessors) = (capability, properties.multiprocessors)
+    hasClusters = capability >= 90 && largestSharedMemory == nil
+    let hasClusters = hasClusters
     self.largestSharedMemory = largestSharedMemory ?? properties.sharedMemoryPerBlock
     let limit = self.largestSharedMemory
     program = try CUDAProgram(
@@ -104,7 +108,7 @@ public final class CUDAKernels: @unchecked Sendable {
       "norm_statistics_of_parts", sharedBytes: 16 * 4 * 320)
     scansOfFew = try Dictionary(
       uniqueKeysWithValues: ScanOfFew.allCases.filter {
-        $0.sharedBytes <= limit && ($0.blocks == 1 || capability >= 90)
+        $0.sharedBytes <= limit && ($0.blocks == 1 || hasClusters)
       }.map {
         ($0, try program.kernel($0.rawValue, sharedBytes: $0.sharedBytes))
       })

@@ -119,7 +119,7 @@ extension CUDAKernels {
   )? {
     // Few sequences leave multiprocessors free, and more warps share each of them.
     if R * heads <= multiprocessors,
-      let form = ScanOfFew(tokens: n, pairs: computeCapability >= 90), let kernel = scansOfFew[form]
+      let form = ScanOfFew(tokens: n, pairs: hasClusters), let kernel = scansOfFew[form]
     {
       return (kernel, form.threads, form.blocks)
     }

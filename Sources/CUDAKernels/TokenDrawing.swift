@@ -17,8 +17,13 @@ extension CUDAKernels {
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
-    // The keys of the vocabulary lie in shared memory.
-    try kernel("token_draw", sharedBytes: 4 * V)(
+    // 512 threads can keep 8 keys each to themselves; more lie in shared memory.
+    let fitsRegisters = V <= 8 * 512 && V % 8 == 0
+    let draw =
+      fitsRegisters
+      ? try kernel("token_draw_in_registers", sharedBytes: 0)
+      : try kernel("token_draw", sharedBytes: 4 * V)
+    draw(
       grid: (n, R / 2, 1), threads: 512, overlaps: true,
       [
         .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),

@@ -147,6 +147,60 @@ __device__ __forceinline__ void let_successor_start() {
 #endif
 }
 
+#if __CUDA_ARCH__ >= 900
+#define CLUSTER(BLOCKS) __cluster_dims__(BLOCKS, 1, 1)
+#else
+#define CLUSTER(BLOCKS)
+#endif
+
+/// Neighbouring blocks that work together, from Hopper on; elsewhere each is alone.
+template <int BLOCKS>
+struct Cluster {
+  static __device__ __forceinline__ void arrive() {
+#if __CUDA_ARCH__ >= 900
+    if (BLOCKS > 1) {
+      asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+      return;
+    }
+#endif
+    __syncthreads();
+  }
+
+  static __device__ __forceinline__ void wait() {
+#if __CUDA_ARCH__ >= 900
+    if (BLOCKS > 1) asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+  }
+
+#if __CUDA_ARCH__ >= 900
+  /// What has the same place in another block's shared memory.
+  static __device__ __forceinline__ uint32 address(const void *place, int block) {
+    uint32 address = static_cast<uint32>(__cvta_generic_to_shared(place));
+    asm("mapa.shared::cluster.u32 %0, %0, %1;" : "+r"(address) : "r"(block));
+    return address;
+  }
+#endif
+
+  static __device__ __forceinline__ float2 read(const float2 *place, int block) {
+#if __CUDA_ARCH__ >= 900
+    if (BLOCKS > 1) {
+      float2 value;
+      asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(address(place, block)) : "memory");
+      return value;
+    }
+#endif
+    return *place;
+  }
+
+  static __device__ __forceinline__ void write(float4 *place, int block, float4 value) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address(place, block)), "f"(value.x), "f"(value.y),
+                 "f"(value.z), "f"(value.w)
+                 : "memory");
+#endif
+  }
+};
+
 // Products of tiles. In a warp, `g` = lane / 4 names a row of A and D and a column of B, `t` = lane % 4 a pair.
 // A is 16 × 16: a[0] = (g, 2t), a[1] = (g + 8, 2t), a[2] = (g, 2t + 8), a[3] = (g + 8, 2t + 8), each with its right
 // neighbour. B is 16 × 8: b[0] = (2t, g), b[1] = (2t + 8, g), each with its lower neighbour.

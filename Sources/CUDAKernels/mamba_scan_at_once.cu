@@ -13,27 +13,6 @@ struct ScanMemory {
   float4 handed[32 / WARPS][32 * WARPS];
 };
 
-/// Two blocks that share a sequence.
-struct BlockPair {
-#if __CUDA_ARCH__ >= 900
-  __device__ __forceinline__ static void arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-  __device__ __forceinline__ static void wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-
-  /// Writes to the second block's shared memory, at the same place as in this block's.
-  __device__ __forceinline__ static void hand_over(float4 *place, const float *numbers) {
-    uint32 address = static_cast<uint32>(__cvta_generic_to_shared(place));
-    asm("mapa.shared::cluster.u32 %0, %0, 1;" : "+r"(address));
-    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(numbers[0]), "f"(numbers[1]),
-                 "f"(numbers[2]), "f"(numbers[3])
-                 : "memory");
-  }
-#else
-  __device__ __forceinline__ static void arrive() {}
-  __device__ __forceinline__ static void wait() {}
-  __device__ __forceinline__ static void hand_over(float4 *, const float *) {}
-#endif
-};
-
 /// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS, or 32·WARPS if two blocks SHARE. Grid: heads, sequences; if
 /// blocks share, twice the heads, in clusters of two.
 /// state may not be written by a kernel that the one in front of this overlaps with.
@@ -43,9 +22,10 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
                                                    const float *dt_bias, const float *decay, const float *skip,
                                                    const half_t *conv_before, half_t *conv_after, half_t *state, int n,
                                                    int reads_state, int keeps_state) {
+  using Pair = Cluster<2>;
   extern __shared__ __align__(16) half_t stages[];
   ScanMemory<WARPS> &memory = *reinterpret_cast<ScanMemory<WARPS> *>(stages);
-  if (SHARE) BlockPair::arrive();
+  if (SHARE) Pair::arrive();
   let_successor_start();
   const int head = SHARE ? blockIdx.x / 2 : blockIdx.x, heads = SHARE ? gridDim.x / 2 : gridDim.x;
   const bool is_first = !SHARE || blockIdx.x % 2 == 0, is_last = !SHARE || !is_first;
@@ -161,12 +141,14 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     }
   }
   if (SHARE) {
-    BlockPair::wait();
+    Pair::wait();
     if (is_first) {
 #pragma unroll
-      for (int tile = 0; tile < STATE_TILES; tile++) BlockPair::hand_over(&memory.handed[tile][threadIdx.x], h[tile]);
+      for (int tile = 0; tile < STATE_TILES; tile++) {
+        Pair::write(&memory.handed[tile][threadIdx.x], 1, make_float4(h[tile][0], h[tile][1], h[tile][2], h[tile][3]));
+      }
     }
-    BlockPair::arrive();
+    Pair::arrive();
   }
   if (keeps_last_row) last_row.store(conv_after + sequence * 3 * channels, warp, head, heads);
 
@@ -194,7 +176,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
       }
     }
   }
-  if (SHARE) BlockPair::wait();
+  if (SHARE) Pair::wait();
   if (!is_first) {
     // The state as the first block leaves it.
 #pragma unroll
@@ -247,12 +229,6 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     }
   }
 }
-
-#if __CUDA_ARCH__ >= 900
-#define CLUSTER(BLOCKS) __cluster_dims__(BLOCKS, 1, 1)
-#else
-#define CLUSTER(BLOCKS)
-#endif
 
 #define MAMBA_SCAN_AT_ONCE(NAME, WARPS, BLOCKS)                                                                         \
   extern "C" __global__ CLUSTER(BLOCKS) __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_##NAME(               \

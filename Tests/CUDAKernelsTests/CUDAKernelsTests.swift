@@ -212,9 +212,14 @@ struct CUDAKernelsTests {
     }
   }
 
-  @Test(arguments: types, [(900, 0.96), (0, 1), (10, 1), (0, 0.5), (1, 1), (4096, 0.9)])
-  func drawsWhatTheReadablePathDraws(_ dtype: DType, _ filter: (k: Int, p: Double)) throws {
-    let (B, n, V) = (3, 37, 4096)
+  @Test(
+    arguments: types,
+    [
+      (900, 0.96, 4096), (0, 1, 4096), (10, 1, 4096), (0, 0.5, 4096), (1, 1, 4096),
+      (4096, 0.9, 4096), (30, 0.9, 200), (50, 0.9, 1003), (900, 0.96, 6000),
+    ])
+  func drawsWhatTheReadablePathDraws(_ dtype: DType, _ filter: (k: Int, p: Double, V: Int)) throws {
+    let (B, n, V) = (3, 37, filter.V)
     try withTorchErrors {
       let kernels = try CUDAKernels.shared(dtype)
       let logits = random(2 * B, n, V, seed: 20, dtype, scale: 3)
@@ -295,11 +300,12 @@ struct CUDAKernelsTests {
   }
 
   @Test(
-    arguments: types,
+    arguments: kernelSets,
     [[(1, 1), (2, 3), (4, 6)], [(1, 1), (2, 2), (3, 3), (10, 10), (16, 16)], [(5, 5), (32, 32)]])
-  func addsTokenMaps(_ dtype: DType, _ sizes: [(Int, Int)]) throws {
+  func addsTokenMaps(_ set: KernelSet, _ sizes: [(Int, Int)]) throws {
+    let dtype = set.dtype
     try withTorchErrors {
-      let kernels = try CUDAKernels.shared(dtype)
+      let kernels = try set.kernels()
       let configuration = TokenizerConfiguration()
       let p = Parameters(RandomSource(seed: 80), dtype: .float32, device: .cpu)
       let schedule = try ScaleSchedule(sizes.map { ScaleSchedule.Size($0.0, $0.1) })
@@ -307,7 +313,10 @@ struct CUDAKernelsTests {
       let onGPU = Quantizer(
         Parameters(RandomSource(seed: 80), dtype: .float32, device: gpu) / "quantize",
         configuration)
-      let fused = try #require(FusedQuantizer(onGPU, schedule, kernels))
+      guard let fused = FusedQuantizer(onGPU, schedule, kernels) else {
+        #expect(set.isOfSmallGPU && schedule.final.height == 32)
+        return
+      }
       let B = 3
       let fHat = Tensor.full(
         [B, configuration.codeChannels, schedule.final.height, schedule.final.width], .nan,

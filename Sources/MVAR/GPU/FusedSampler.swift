@@ -63,7 +63,7 @@ final class FusedModel: @unchecked Sendable {
     let sampling = known ?? GraphedSampling(transformer, readable, quantizer, batch: size)
     let sampler = FusedSampler(
       sampling, images: labels.count, count: readable.configuration.schedule.count, pool: self)
-    try sampling.begin(labels: labels, seeds: seeds, settings: settings)
+    sampling.begin(labels: labels, seeds: seeds, settings: settings)
     return sampler
   }
 

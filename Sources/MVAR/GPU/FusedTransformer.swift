@@ -23,6 +23,7 @@ final class FusedTransformer {
     guard transformer.head.weight.device != .cpu, CUDAKernels.supports(dtype),
       CUDA.isAvailable, let kernels = try? CUDAKernels.shared(dtype)
     else { return nil }
+    CUDA.omitProductWorkspace()
     return FusedTransformer(transformer, kernels, float8: float8)
   }
 

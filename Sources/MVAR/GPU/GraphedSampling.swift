@@ -1,7 +1,7 @@
 import CUDAKernels
 import Torch
 
-/// Sampling for one batch size, as CUDA graphs: one for the condition, and one a scale.
+/// Sampling for one batch size, as CUDA graphs: one a scale, of which the first has the condition too.
 ///
 /// The first run of each part does its work operation by operation, the second is recorded, and from then on the part is
 /// one call. All that differs between runs — classes, seeds and settings — lies in tensors that stay in place.
@@ -15,11 +15,13 @@ final class GraphedSampling: @unchecked Sendable {
   private let schedule: ScaleSchedule
   private let unconditionalLabel: Int
   private let states: [FusedBlock.State]
+  /// int64 `[2·B + 1]`: what follows, so that one copy brings both.
+  private let labelsAndSeeds: Tensor
   private let labels: Tensor  // int64 [B + 1]
   private let seeds: Tensor  // int64 [B]
   private let settings: Tensor  // float32 [B, 3]: guidance, top-p, top-k
-  private var condition: RecordedWork<FusedTransformer.Condition>
-  private var scales: [RecordedWork<Step>]
+  private var first: RecordedWork<(condition: FusedTransformer.Condition, step: Step)>
+  private var later: [RecordedWork<Step>]
   private let memory = GraphMemory()
 
   private struct Step {
@@ -38,42 +40,54 @@ final class GraphedSampling: @unchecked Sendable {
     fHat = .zeros(
       [batch, quantizer.codebook.length(1), schedule.final.height, schedule.final.width],
       device: device)
-    labels = .zeros([batch + 1], dtype: .int64, device: device)
-    seeds = .zeros([batch], dtype: .int64, device: device)
+    labelsAndSeeds = .zeros([2 * batch + 1], dtype: .int64, device: device)
+    labels = labelsAndSeeds.slice(0, 0..<batch + 1)
+    seeds = labelsAndSeeds.slice(0, batch + 1..<2 * batch + 1)
     settings = .zeros([batch, 3], device: device)
-    condition = RecordedWork(memory)
-    scales = (0..<schedule.count).map { [memory] _ in RecordedWork(memory) }
+    first = RecordedWork(memory)
+    later = (1..<schedule.count).map { [memory] _ in RecordedWork(memory) }
   }
 
   /// Sets what the pictures are; at most ``batch`` of them, the rest of the batch repeats the last.
-  func begin(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) throws {
+  func begin(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) {
     func padded<T>(_ values: [T]) -> [T] {
       values + Array(repeating: values[values.count - 1], count: batch - values.count)
     }
-    self.labels.copyInPlace(from: .of(padded(labels) + [unconditionalLabel]), nonBlocking: true)
-    self.seeds.copyInPlace(
-      from: .of(padded(seeds).map { Int(bitPattern: UInt($0)) }), nonBlocking: true)
+    let bits = padded(seeds).map { Int(bitPattern: UInt($0)) }
+    labelsAndSeeds.copyInPlace(
+      from: .of(padded(labels) + [unconditionalLabel] + bits), nonBlocking: true)
     self.settings.copyInPlace(
       from: .of(
         padded(settings).flatMap { [Float($0.guidance), Float($0.topP), Float($0.topK)] },
         shape: [batch, 3]), nonBlocking: true)
-    _ = try condition.run { [model, classes = self.labels] in model.condition(classes) }
   }
 
   /// Scales have to be asked for in their order.
   ///
   /// - Returns: int64 `[B, n]` and float32 `[B, Cvae, h, w]`, which the next run overwrites.
   func scale(_ k: Int) throws -> (tokens: Tensor, fHat: Tensor) {
-    let input = k == 0 ? nil : scales[k - 1].result!.next
-    let condition = condition.result!
-    let step = try scales[k].run {
-      let logits = model.step(input, scale: k, condition: condition, state: states)
-      let tokens = try model.kernels.drawTokens(
-        logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
-        domain: TokenDraw.domain(scale: k))
-      return Step(tokens: tokens, next: try add(tokens, scale: k))
+    let step: Step
+    if k == 0 {
+      step = try first.run {
+        let condition = model.condition(labels)
+        return (condition, try draw(0, after: nil, condition))
+      }.step
+    } else {
+      let (condition, firstStep) = first.result!
+      let before = k == 1 ? firstStep : later[k - 2].result!
+      step = try later[k - 1].run { try draw(k, after: before, condition) }
     }
     return (step.tokens, fHat)
+  }
+
+  private func draw(
+    _ k: Int, after before: Step?, _ condition: FusedTransformer.Condition
+  ) throws -> Step {
+    let logits = model.step(before?.next, scale: k, condition: condition, state: states)
+    let tokens = try model.kernels.drawTokens(
+      logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
+      domain: TokenDraw.domain(scale: k))
+    return Step(tokens: tokens, next: try add(tokens, scale: k))
   }
 }
 

@@ -85,7 +85,7 @@ public actor SamplingBenchmark {
         let fHat = try draw(batch, settings, seed, &marks)
         let image = try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
         // A GPU works on its own: its last result tells when it is done.
-        let mean = try (image * 0.5 + 0.5).reshape(-1).mean(0).item()
+        let mean = try image.reshape(-1).mean(0).item() * 0.5 + 0.5
         let total = start.duration(to: clock.now).seconds
         let scales = try marks.seconds()
         let drawn = scales.reduce(0, +)

@@ -1,4 +1,5 @@
 import CTorch
+import Foundation
 import Synchronization
 
 /// What only NVIDIA GPUs have: graphs, and kernels of our own, compiled at run time.
@@ -44,6 +45,12 @@ public enum CUDA {
     guard isAvailable else { return }
     _ = try call("use_device", ()) { api, _ in api.use_device(Int32(index)) }
   }
+
+  /// Has libtorch's products do without a workspace: in front of those that have one cuBLAS sets memory, which costs
+  /// products of many rows more than the workspace gains.
+  ///
+  /// Counts for the whole process, and only before its first product. A `CUBLAS_WORKSPACE_CONFIG` of the user's stays.
+  public static func omitProductWorkspace() { setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0", 0) }
 
   /// The current GPU.
   public struct Properties: Sendable {
