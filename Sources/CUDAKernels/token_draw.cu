@@ -1,5 +1,6 @@
-// Guidance, top-k, top-p and the draw of one token, by one block, without sorting: the lowest logit that is kept is found
-// through sums over bins. Masses are integers, so that sums do not depend on their order: the same picture on every run.
+// Guidance, top-k, top-p and the draw of one token, by one block, without sorting: logits fall into bins, whose counts and
+// masses tell in which bin the lowest logit lies that is kept. Masses are integers, so that sums do not depend on their order:
+// the same picture on every run.
 constexpr int DRAW_THREADS = 512;
 constexpr int DRAW_WARPS = DRAW_THREADS / 32;
 constexpr int DRAW_BINS = 2048;
@@ -47,12 +48,28 @@ struct DrawBins {
   }
 };
 
-struct DrawScratch {
-  uint32 low[DRAW_BINS], high[DRAW_BINS];
+/// A number of tokens in the upper 16 bits, and their mass in the lower 48: fewer than 65536 tokens have less than 2^47.
+struct Weight {
+  static constexpr uint64 ONE = 1ull << 48;
+
+  static __device__ __forceinline__ uint64 count(uint64 weight) { return weight / ONE; }
+  static __device__ __forceinline__ uint64 mass(uint64 weight) { return weight % ONE; }
+};
+
+/// Tokens of one bin, among which the lowest is looked for that is kept.
+struct DrawCandidates {
   uint32 keys[DRAW_THREADS], masses[DRAW_THREADS];
+  /// What all bins above weigh, and their mass.
+  uint64 above, mass_above;
+  uint32 bin, count, lowest;
+};
+
+struct DrawScratch {
+  /// Of each bin: tokens, and the lower and upper 16 bits of their masses, so that no sum overflows.
+  uint32 counts[DRAW_BINS], low[DRAW_BINS], high[DRAW_BINS];
+  /// For top-k, then for top-p.
+  DrawCandidates candidates[2];
   uint64 sums[DRAW_WARPS];
-  uint64 above;
-  uint32 bin, count, found;
 };
 
 /// The keys of neighbouring tokens, which a thread keeps to itself: V ≤ EACH·DRAW_THREADS, and a multiple of 8.
@@ -126,68 +143,43 @@ struct KeysInMemory {
 
 /// The highest key at which the tokens with this key or a higher one weigh at least `limit` together; 0 if none is.
 /// Found bit by bit: slow, for logits of which too many are in one bin.
-template <typename Keys, typename Weight>
-__device__ uint32 lowest_key_by_bits(const Keys &keys, uint64 limit, Weight weight, uint64 *scratch) {
+template <typename Keys, typename Weigh>
+__device__ uint32 lowest_key_by_bits(const Keys &keys, uint64 limit, Weigh weigh, uint64 *scratch) {
   uint32 prefix = 0;
   for (int bit = 31; bit >= 0; bit--) {
     uint64 own = 0, sum;
-    keys.each([&](uint32 key) { own += key >= (prefix | 1u << bit) ? weight(key) : 0; });
+    keys.each([&](uint32 key) { own += key >= (prefix | 1u << bit) ? weigh(key) : 0; });
     sum_before(own, scratch, &sum);
     if (sum >= limit) prefix |= 1u << bit;
   }
   return prefix;
 }
 
-/// The same for 0 < limit ≤ the weight of all: the bin in which the limit is reached, and then the key among those of the
-/// bin, each of which is compared with all.
-template <typename Keys, typename Weight>
-__device__ __forceinline__ uint32 lowest_key(const Keys &keys, uint64 limit, DrawBins bins, Weight weight, DrawScratch &scratch) {
-  constexpr int EACH = DRAW_BINS / DRAW_THREADS;
-  for (int i = threadIdx.x; i < DRAW_BINS; i += DRAW_THREADS) scratch.low[i] = scratch.high[i] = 0;
-  if (threadIdx.x == 0) scratch.count = 0, scratch.found = 0;
+/// The same, where one thread has noted the bin in which the limit is reached: each of the bin's tokens is compared with all of
+/// them. Tokens of no mass are left out where `weigh` gives none.
+template <typename Keys, typename Weigh>
+__device__ __forceinline__ uint32 lowest_key(const Keys &keys, uint64 limit, DrawBins bins, Weigh weigh, DrawCandidates &candidates,
+                                             uint64 *scratch) {
   __syncthreads();
-  // Halves of 16 bits, so that no sum overflows.
-  keys.each([&](uint32 key) {
-    const uint32 mass = weight(key);
-    if (mass & 0xffffu) atomicAdd(&scratch.low[bins.of(key)], mass & 0xffffu);
-    if (mass >> 16) atomicAdd(&scratch.high[bins.of(key)], mass >> 16);
-  });
-  __syncthreads();
-  uint64 each[EACH], own = 0, total;
-#pragma unroll
-  for (int i = 0; i < EACH; i++) {
-    const int bin = threadIdx.x * EACH + i;
-    each[i] = scratch.low[bin] + (static_cast<uint64>(scratch.high[bin]) << 16);
-    own += each[i];
-  }
-  uint64 above = sum_before(own, scratch.sums, &total);
-  if (above < limit && limit <= above + own) {
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-      if (above < limit && limit <= above + each[i]) scratch.bin = threadIdx.x * EACH + i, scratch.above = above;
-      above += each[i];
-    }
-  }
-  __syncthreads();
-  const int bin = scratch.bin;
+  const int bin = candidates.bin;
   keys.each([&](uint32 key) {
     if (bins.of(key) != bin) return;
-    const uint32 mass = weight(key);
-    if (mass == 0) return;
-    const uint32 slot = atomicAdd(&scratch.count, 1);
-    if (slot < DRAW_THREADS) scratch.keys[slot] = key, scratch.masses[slot] = mass;
+    const uint32 weight = weigh(key);
+    if (weight == 0) return;
+    const uint32 slot = atomicAdd(&candidates.count, 1);
+    if (slot < DRAW_THREADS) candidates.keys[slot] = key, candidates.masses[slot] = weight;
   });
   __syncthreads();
-  const int count = scratch.count;
-  if (count > DRAW_THREADS) return lowest_key_by_bits(keys, limit, weight, scratch.sums);
+  const int count = candidates.count;
+  if (count > DRAW_THREADS) return lowest_key_by_bits(keys, limit, weigh, scratch);
   if (threadIdx.x < count) {
-    const uint32 key = scratch.keys[threadIdx.x];
-    uint64 sum = scratch.above;
-    for (int i = 0; i < count; i++) sum += scratch.keys[i] >= key ? scratch.masses[i] : 0;
-    if (sum >= limit) atomicMax(&scratch.found, key);
+    const uint32 key = candidates.keys[threadIdx.x];
+    uint64 sum = candidates.above;
+    for (int i = 0; i < count; i++) sum += candidates.keys[i] >= key ? candidates.masses[i] : 0;
+    if (sum >= limit) atomicMax(&candidates.lowest, key);
   }
   __syncthreads();
-  return scratch.found;
+  return candidates.lowest;
 }
 
 /// The uniform number that token `index` of a picture with this seed gets: Philox 4×32-10, as on the CPU.
@@ -217,6 +209,8 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
   __shared__ DrawScratch scratch;
   __shared__ uint32 highest_key, lowest_key_of_all;
   let_successor_start();
+  for (int i = threadIdx.x; i < DRAW_BINS; i += DRAW_THREADS) scratch.counts[i] = scratch.low[i] = scratch.high[i] = 0;
+  if (threadIdx.x < 2) scratch.candidates[threadIdx.x].count = scratch.candidates[threadIdx.x].lowest = 0;
   if (threadIdx.x == 0) highest_key = 0, lowest_key_of_all = ~0u;
   __syncthreads();
   // What is drawn, and how, was written long ago.
@@ -238,24 +232,72 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
   __syncthreads();
   const float highest = from_sortable(highest_key), range = highest - from_sortable(lowest_key_of_all);
   const DrawBins bins = {highest, range > 0.f ? DRAW_BINS / range : 0.f};
-
-  uint32 least = 0;
-  if (k > 0 && k < V) least = lowest_key(keys, k, bins, [](uint32) { return 1u; }, scratch);
-  const auto mass = [&](uint32 key) { return key >= least ? mass_of(from_sortable(key), highest) : 0; };
-  // The sums run in the order of the vocabulary.
-  const auto weigh = [&](uint64 *before, uint64 *total) {
-    uint64 own = 0;
-    keys.each([&](uint32 key) { own += mass(key); });
-    *before = sum_before(own, scratch.sums, total);
-    return own;
-  };
-  uint64 before, total, own = weigh(&before, &total);
-  if (share < 1.f) {
-    // At least the likeliest is kept.
-    const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
-    least = max(least, lowest_key(keys, limit, bins, mass, scratch));
-    own = weigh(&before, &total);
+  keys.each([&](uint32 key) {
+    const int bin = bins.of(key);
+    const uint32 mass = mass_of(from_sortable(key), highest);
+    atomicAdd(&scratch.counts[bin], 1);
+    if (mass & 0xffffu) atomicAdd(&scratch.low[bin], mass & 0xffffu);
+    if (mass >> 16) atomicAdd(&scratch.high[bin], mass >> 16);
+  });
+  __syncthreads();
+  // Each thread has some neighbouring bins, and knows what those above weigh.
+  constexpr int BINS = DRAW_BINS / DRAW_THREADS;
+  uint64 of_bin[BINS], of_all, own_bins = 0;
+#pragma unroll
+  for (int i = 0; i < BINS; i++) {
+    const int bin = threadIdx.x * BINS + i;
+    of_bin[i] = scratch.counts[bin] * Weight::ONE + scratch.low[bin] + (static_cast<uint64>(scratch.high[bin]) << 16);
+    own_bins += of_bin[i];
   }
+  const uint64 above_own = sum_before(own_bins, scratch.sums, &of_all);
+
+  // Top-k.
+  uint32 least = 0;
+  int last_bin = DRAW_BINS;
+  uint64 total = Weight::mass(of_all);
+  const auto mass = [&](uint32 key) { return key >= least ? mass_of(from_sortable(key), highest) : 0; };
+  if (k > 0 && k < V) {
+    DrawCandidates &candidates = scratch.candidates[0];
+    uint64 above = above_own;
+#pragma unroll
+    for (int i = 0; i < BINS; i++) {
+      if (Weight::count(above) < k && k <= Weight::count(above + of_bin[i])) {
+        candidates.bin = threadIdx.x * BINS + i;
+        candidates.above = Weight::count(above), candidates.mass_above = Weight::mass(above);
+      }
+      above += of_bin[i];
+    }
+    least = lowest_key(keys, k, bins, [](uint32) { return 1u; }, candidates, scratch.sums);
+    last_bin = candidates.bin;
+    if (candidates.count <= DRAW_THREADS) {
+      total = candidates.mass_above;
+      for (int i = 0; i < candidates.count; i++) total += mass(candidates.keys[i]);
+    } else {
+      uint64 own = 0;
+      keys.each([&](uint32 key) { own += mass(key); });
+      sum_before(own, scratch.sums, &total);
+    }
+  }
+  // Top-p; at least the likeliest is kept.
+  if (share < 1.f) {
+    const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
+    DrawCandidates &candidates = scratch.candidates[1];
+    uint64 above = Weight::mass(above_own);
+#pragma unroll
+    for (int i = 0; i < BINS; i++) {
+      const int bin = threadIdx.x * BINS + i;
+      // Of the last bin that top-k keeps some tokens may be gone.
+      const uint64 below = bin < last_bin ? above + Weight::mass(of_bin[i]) : bin == last_bin ? total : 0;
+      if (above < limit && limit <= below) candidates.bin = bin, candidates.above = above;
+      above += Weight::mass(of_bin[i]);
+    }
+    least = max(least, lowest_key(keys, limit, bins, mass, candidates, scratch.sums));
+  }
+
+  // The sums run in the order of the vocabulary.
+  uint64 own = 0;
+  keys.each([&](uint32 key) { own += mass(key); });
+  const uint64 before = sum_before(own, scratch.sums, &total);
   const uint64 threshold = static_cast<uint64>(number * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {
     uint64 sum = before;
@@ -263,12 +305,12 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
   }
 }
 
-#define TOKEN_DRAW(NAME, ...)                                                                                                    \
-  extern "C" __global__ __launch_bounds__(DRAW_THREADS) void NAME(const half_t *logits, long long *tokens, const uint64 *seeds, \
-                                                                  const float *settings, float progress, uint64 domain, int V) { \
-    draw_token<__VA_ARGS__>(logits, tokens, seeds, settings, progress, domain, V);                                              \
+#define TOKEN_DRAW(NAME, BLOCKS, ...)                                                                                              \
+  extern "C" __global__ __launch_bounds__(DRAW_THREADS, BLOCKS) void NAME(                                                         \
+      const half_t *logits, long long *tokens, const uint64 *seeds, const float *settings, float progress, uint64 domain, int V) { \
+    draw_token<__VA_ARGS__>(logits, tokens, seeds, settings, progress, domain, V);                                                 \
   }
 // V ≤ 4096, a multiple of 8.
-TOKEN_DRAW(token_draw_in_registers, KeysInRegisters<8>)
-// V ≤ 65536. Shared memory: V keys.
-TOKEN_DRAW(token_draw, KeysInMemory)
+TOKEN_DRAW(token_draw_in_registers, 3, KeysInRegisters<8>)
+// V < 65536. Shared memory: V keys.
+TOKEN_DRAW(token_draw, 1, KeysInMemory)
