@@ -20,6 +20,8 @@ final class GraphedSampling: @unchecked Sendable {
   private let labels: Tensor  // int64 [B + 1]
   private let seeds: Tensor  // int64 [B]
   private let settings: Tensor  // float32 [B, 3]: guidance, top-p, top-k
+  /// What `settings` holds, as most runs ask for the same again.
+  private var settingsThere: [Float] = []
   private var first: RecordedWork<(condition: FusedTransformer.Condition, step: Step)>
   private var later: [RecordedWork<Step>]
   private let memory = GraphMemory()
@@ -56,10 +58,12 @@ final class GraphedSampling: @unchecked Sendable {
     let bits = padded(seeds).map { Int(bitPattern: UInt($0)) }
     labelsAndSeeds.copyInPlace(
       from: .of(padded(labels) + [unconditionalLabel] + bits), nonBlocking: true)
-    self.settings.copyInPlace(
-      from: .of(
-        padded(settings).flatMap { [Float($0.guidance), Float($0.topP), Float($0.topK)] },
-        shape: [batch, 3]), nonBlocking: true)
+    let numbers = padded(settings).flatMap {
+      [Float($0.guidance), Float($0.topP), Float($0.topK)]
+    }
+    guard numbers != settingsThere else { return }
+    settingsThere = numbers
+    self.settings.copyInPlace(from: .of(numbers, shape: [batch, 3]), nonBlocking: true)
   }
 
   /// Scales have to be asked for in their order.
