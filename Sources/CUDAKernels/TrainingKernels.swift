@@ -32,7 +32,7 @@ public final class TrainingKernels: @unchecked Sendable {
     self.dtype = dtype
     let program = try CUDAProgram(
       source: Self.source, name: "mvar-training.cu",
-      definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0"])
+      definitions: ["HALF_IS_BFLOAT16": dtype == .bfloat16 ? "1" : "0", "SILU_IS_EXACT": "1"])
     self.program = program
     kernels = try Dictionary(
       uniqueKeysWithValues: Self.names.map {

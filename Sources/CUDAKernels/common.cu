@@ -1,5 +1,6 @@
 // What all kernels use: 16-bit numbers, products of matrix tiles, sums over a block.
-// HALF_IS_BFLOAT16 says which 16-bit type the program is compiled for. All sums are made in float32.
+// HALF_IS_BFLOAT16 says which 16-bit type the program is compiled for; SILU_IS_EXACT, which training defines, that SiLU is to
+// be no further off than float32 makes it. All sums are made in float32.
 typedef unsigned short half_t;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
@@ -99,7 +100,7 @@ __device__ __forceinline__ float silu(float x) { return x * reciprocal(1.f + __e
 
 /// SiLU of two numbers with fewer special functions, which are what often takes longest.
 __device__ __forceinline__ void silu_of_two(float &x, float &y) {
-#if HALF_IS_BFLOAT16
+#if HALF_IS_BFLOAT16 && !SILU_IS_EXACT
   // x / 2·(1 + tanh(x / 2)), off by |x| / 4096 at the most: an eighth of what bfloat16 rounds x itself by.
   x *= 0.5f, y *= 0.5f;
   float a, b;
