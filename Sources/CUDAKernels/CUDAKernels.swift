@@ -134,7 +134,7 @@ public final class CUDAKernels: @unchecked Sendable {
   /// The text of all kernels.
   public static var source: String {
     [
-      PackageResources.common_cu, PackageResources.matrix_units_cu,
+      PackageResources.common_cu, PackageResources.gate_cu, PackageResources.matrix_units_cu,
       PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
       PackageResources.attention_wgmma_cu,

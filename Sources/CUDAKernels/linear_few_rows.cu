@@ -2,41 +2,27 @@
 // of K, all of which is on its way to shared memory while the kernels in front still run. Its warps share the tokens, 16
 // each, and K.
 
-/// What arrives in shared memory by bulk copies: one barrier that counts bytes. Older GPUs copy 16 bytes at a time.
+/// What arrives in shared memory by bulk copies. Older GPUs copy 16 bytes at a time.
 struct Arrivals {
 #if __CUDA_ARCH__ >= 900
-  uint64 barrier;
+  Gate gate;
 
-  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
-
-  /// For one thread; the others may use the barrier after the block's next one.
+  /// For one thread; the others may use the gate after the block's next barrier.
   __device__ __forceinline__ void begin() {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(address()) : "memory");
+    gate.begin(1);
+    show_gates();
   }
 
-  __device__ __forceinline__ void wait() {
-    uint32 done = 0;
-    while (!done) {
-      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], 0; selp.u32 %0, 1, 0, p;}"
-                   : "=r"(done)
-                   : "r"(address())
-                   : "memory");
-    }
-  }
+  __device__ __forceinline__ void wait() { gate.wait(0); }
 
   /// Asks for `rows` rows of `width` numbers, `stride` apart in shared memory; all threads call it.
   __device__ __forceinline__ void fetch(half_t *target, int stride, const half_t *source, long long source_stride, int rows,
                                         int width) {
     if (threadIdx.x >= 32) return;
-    if (threadIdx.x == 0) {
-      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(rows * width * 2) : "memory");
-    }
+    if (threadIdx.x == 0) gate.expect(rows * width * 2);
     __syncwarp();
     for (int row = threadIdx.x; row < rows; row += 32) {
-      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                       static_cast<uint32>(__cvta_generic_to_shared(target + row * stride))),
-                   "l"(__cvta_generic_to_global(source + row * source_stride)), "r"(width * 2), "r"(address())
-                   : "memory");
+      gate.copy(static_cast<uint32>(__cvta_generic_to_shared(target + row * stride)), source + row * source_stride, width * 2);
     }
   }
 #else

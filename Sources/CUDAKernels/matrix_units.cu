@@ -11,48 +11,6 @@
 #define MATRIX_TYPES "f32.f16.f16"
 #endif
 
-/// Counts arrivals, of threads and of bytes, phase after phase.
-struct Gate {
-  uint64 barrier;
-
-  __device__ __forceinline__ uint32 address() { return static_cast<uint32>(__cvta_generic_to_shared(&barrier)); }
-
-  __device__ __forceinline__ void begin(int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals) : "memory");
-  }
-
-  __device__ __forceinline__ void arrive() {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
-  }
-
-  /// The warp's lanes have done their part.
-  __device__ __forceinline__ void arrive_as_warp() {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive();
-  }
-
-  __device__ __forceinline__ void wait(uint32 parity) {
-    uint32 done = 0;
-    while (!done) {
-      asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
-                   : "=r"(done)
-                   : "r"(address()), "r"(parity)
-                   : "memory");
-    }
-  }
-
-  /// Copies `bytes` in the background; arrives with them.
-  __device__ __forceinline__ void fetch(uint32 target, const void *source, uint32 bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
-                 "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(address())
-                 : "memory");
-  }
-};
-
-/// Other threads, and copies, may use gates that have begun after the block's next barrier.
-__device__ __forceinline__ void show_gates() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-
 /// The matrix units read by another way than threads write.
 __device__ __forceinline__ void show_to_matrix_units() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
