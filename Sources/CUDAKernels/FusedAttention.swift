@@ -51,16 +51,16 @@ struct AttentionAtOnce: Hashable {
   ///
   /// - Parameter isSpread: smaller blocks, where larger ones would leave multiprocessors free.
   init?(tokens: Int, isSpread: Bool, usesMatrixUnits: Bool) {
-    let index: Int? =
-      switch tokens {
-      case 33...64 where isSpread || !usesMatrixUnits: 0
-      case 65...256 where isSpread: 1
-      case 65...128: 2
-      case 129...256: 3
-      default: nil
-      }
-    guard let index else { return nil }
-    self = Self.all[index + (usesMatrixUnits ? 4 : 0)]
+    func form(warps: Int, rounds: Int = 1, keys: Int) -> AttentionAtOnce {
+      AttentionAtOnce(usesMatrixUnits: usesMatrixUnits, warps: warps, rounds: rounds, keys: keys)
+    }
+    switch tokens {
+    case 33...64 where isSpread || !usesMatrixUnits: self = form(warps: 4, keys: 64)
+    case 65...256 where isSpread: self = form(warps: 4, keys: 256)
+    case 65...128: self = form(warps: 8, keys: usesMatrixUnits ? 128 : 256)
+    case 129...256: self = form(warps: 8, rounds: 2, keys: 256)
+    default: return nil
+    }
   }
 
   var name: String {

@@ -76,9 +76,6 @@ __device__ __forceinline__ void copy16_async(half_t *target, const half_t *sourc
   }
 }
 
-/// Asks for the line of 128 bytes at an address.
-__device__ __forceinline__ void prefetch(const void *address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
-
 /// Ends a group of copies.
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

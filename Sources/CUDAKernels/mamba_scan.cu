@@ -198,9 +198,10 @@ struct HeadChunks {
   /// 16 bytes at a time where rows begin at multiples of 16 bytes: an even number of heads gives multiples of 4.
   __device__ __forceinline__ bool is_aligned() const { return stride % 8 == 0; }
 
-  __device__ __forceinline__ HeadChunks(const half_t *projected, half_t *raw, half_t *gates, uint32 *steps, int n, int head,
-                                        int heads)
-      : projected(projected), raw(raw), gates(gates), steps(steps), n(n), stride(heads * 129 + 128), head(head), heads(heads) {
+  __device__ __forceinline__ HeadChunks(const half_t *all, long long sequence, half_t *raw, half_t *gates, uint32 *steps, int n,
+                                        int head, int heads)
+      : raw(raw), gates(gates), steps(steps), n(n), stride(heads * 129 + 128), head(head), heads(heads) {
+    projected = all + sequence * n * stride;
     next_raw = (heads + head) * 64 + (first_row() - 3) * stride + column();
     next_gates = head * 64 + first_gate() * stride + column();
   }
@@ -279,7 +280,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
   const long long sequence = blockIdx.y;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   shared += sequence * n * 128;
-  HeadChunks chunks(projected + sequence * n * (heads * 129 + 128), raw, zs, steps, n, head, heads);
+  HeadChunks chunks(projected, sequence, raw, zs, steps, n, head, heads);
   const int own = head * 64, column = chunks.column();
 
   float h[8][4] = {};

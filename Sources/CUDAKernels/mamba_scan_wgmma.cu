@@ -62,7 +62,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
   const long long sequence = blockIdx.y;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   shared += sequence * ((n + 63) / 64) * 64 * 128;
-  HeadChunks chunks(projected + sequence * n * (heads * 129 + 128), raw, zs, steps, n, head, heads);
+  HeadChunks chunks(projected, sequence, raw, zs, steps, n, head, heads);
   const int own = head * 64;
 
   const CarriedState own_state(state, sequence * heads + head);

@@ -256,6 +256,11 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
   int last_bin = DRAW_BINS;
   uint64 total = Weight::mass(of_all);
   const auto mass = [&](uint32 key) { return key >= least ? mass_of(from_sortable(key), highest) : 0; };
+  const auto own_mass = [&] {
+    uint64 own = 0;
+    keys.each([&](uint32 key) { own += mass(key); });
+    return own;
+  };
   if (k > 0 && k < V) {
     DrawCandidates &candidates = scratch.candidates[0];
     uint64 above = above_own;
@@ -273,9 +278,7 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
       total = candidates.mass_above;
       for (int i = 0; i < candidates.count; i++) total += mass(candidates.keys[i]);
     } else {
-      uint64 own = 0;
-      keys.each([&](uint32 key) { own += mass(key); });
-      sum_before(own, scratch.sums, &total);
+      sum_before(own_mass(), scratch.sums, &total);
     }
   }
   // Top-p; at least the likeliest is kept.
@@ -295,8 +298,7 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
   }
 
   // The sums run in the order of the vocabulary.
-  uint64 own = 0;
-  keys.each([&](uint32 key) { own += mass(key); });
+  const uint64 own = own_mass();
   const uint64 before = sum_before(own, scratch.sums, &total);
   const uint64 threshold = static_cast<uint64>(number * static_cast<double>(total));
   if (before <= threshold && threshold < before + own) {
