@@ -6,9 +6,11 @@ import CTorch
 /// computes. Inside this scope the first failure (device memory, shapes that do not fit) is kept,
 /// the operations after it return placeholders, and the scope throws it when `body` has returned.
 /// Outside any scope a failing operation is a programmer's error and stops the program, with the
-/// operation's name and the shapes of its operands. Scopes nest; each belongs to one thread, so
-/// `body` is synchronous.
+/// operation's name and the shapes of its operands. Scopes nest; where the outer one has met an error
+/// it is thrown before `body` begins, as that would work on placeholders. Each belongs to one thread,
+/// so `body` is synchronous.
 public func withTorchErrors<R>(_ body: () throws -> R) throws -> R {
+  try ErrorScope.rethrow()
   let scope = ErrorScope()
   let slot = ct_thread_slot()!
   let outer = slot.pointee

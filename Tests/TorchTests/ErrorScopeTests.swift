@@ -63,6 +63,18 @@ import Torch
     }
   }
 
+  /// Else the inner scope's work would go on with what the failed operation gave.
+  @Test func anInnerScopeDoesNotBeginAfterAFailure() {
+    var hasBegun = false
+    let error = #expect(throws: TorchError.self) {
+      try withTorchErrors {
+        Self.fail()
+        try withTorchErrors { hasBegun = true }
+      }
+    }
+    #expect(!hasBegun && error?.operation == "reshape(float32[2])")
+  }
+
   @Test func aFailedScopeIsOver() throws {
     #expect(throws: TorchError.self) { try withTorchErrors { Self.fail() } }
     #expect(try withTorchErrors { Tensor.ones([4]) }.count == 4)

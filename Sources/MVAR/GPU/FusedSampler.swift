@@ -60,7 +60,11 @@ final class FusedModel: @unchecked Sendable {
     precondition(!settings.contains(where: \.smooth))
     let size = PaddedBatch.size(for: labels.count)
     let known = free.withLock { $0[size]?.popLast() }
-    let sampling = known ?? GraphedSampling(transformer, readable, quantizer, batch: size)
+    // One whose memory could not be had must not come back for the next request.
+    let sampling =
+      try known ?? withTorchErrors {
+        GraphedSampling(transformer, readable, quantizer, batch: size)
+      }
     let sampler = FusedSampler(
       sampling, images: labels.count, count: readable.configuration.schedule.count, pool: self)
     sampling.begin(labels: labels, seeds: seeds, settings: settings)

@@ -112,7 +112,7 @@ final class GraphMemory {
   var owner: CUDAGraph?
 }
 
-/// Work that is done once as it is, then recorded, then replayed.
+/// Work that is done once as it is, then recorded, then replayed. What fails counts as not done.
 struct RecordedWork<Result> {
   private let memory: GraphMemory
   private var graph: CUDAGraph?
@@ -123,7 +123,7 @@ struct RecordedWork<Result> {
 
   mutating func run(_ body: () throws -> Result) throws -> Result {
     if result == nil {
-      let first = try body()
+      let first = try withTorchErrors(body)
       result = first
       return first
     }

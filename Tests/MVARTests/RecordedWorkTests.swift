@@ -1,0 +1,28 @@
+import Testing
+import Torch
+
+@testable import MVAR
+
+/// What a GPU does once before it is recorded: a full GPU then must not spoil what comes later.
+@Suite struct RecordedWorkTests {
+  init() throws { try LibTorch.load() }
+
+  @Test func aFailureIsForgotten() throws {
+    var work = RecordedWork<Tensor>(GraphMemory())
+    #expect(throws: TorchError.self) { try work.run { Tensor.ones([2]).reshape(3) } }
+    #expect(work.result == nil)
+    #expect(try work.run { Tensor.ones([4]) }.count == 4)
+    #expect(work.result?.count == 4)
+  }
+
+  @Test func nothingIsDoneAfterAFailure() {
+    var work = RecordedWork<Tensor>(GraphMemory())
+    #expect(throws: TorchError.self) {
+      try withTorchErrors {
+        _ = Tensor.ones([2]).reshape(3)
+        _ = try work.run { Tensor.ones([4]) }
+      }
+    }
+    #expect(work.result == nil)
+  }
+}
