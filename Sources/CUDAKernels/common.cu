@@ -221,12 +221,14 @@ __device__ __forceinline__ void load_tiles(uint32 *r, const half_t *row) {
                : "r"(address));
 }
 
-/// Four 8 × 8 tiles, each transposed; lanes 0–7 name the rows of the first, 8–15 of the second, and so on.
+/// Four 8 × 8 tiles, each transposed; lanes 0–7 name the rows of the first, 8–15 of the second, and so on. All lie BYTES behind
+/// what is named.
+template <int BYTES = 0>
 __device__ __forceinline__ void load_tiles_transposed(uint32 *r, const half_t *row) {
   const uint32 address = static_cast<uint32>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4 + %5];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
+               : "r"(address), "n"(BYTES));
 }
 
 /// Rows of 64 numbers in shared memory, eight more apart, so that a warp reads tiles without bank conflicts.

@@ -53,9 +53,20 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
   unsigned char *const xs = room, *const hs = xs + 8 * SCAN_PLANE, *const bs = hs + 8 * SCAN_PLANE, *const cs = bs + 8 * COPIED_PLANE;
   half_t *const zs = reinterpret_cast<half_t *>(cs + 8 * COPIED_PLANE), *const raw = zs + 64 * ROW;
   __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4];
+  // What the head's weights are, here and not in registers: there are none left, and memory of a thread's own is read in the same
+  // queue as copies are asked for.
+  __shared__ __align__(16) float taps[64 * 4], tap_biases[64], step_bias, step_decay, own_skip;
   __shared__ uint32 steps[64];
   __shared__ Gate shared_full;
-  if (threadIdx.x == 0) shared_full.begin(1), show_gates();
+  if (threadIdx.x == 0) {
+    shared_full.begin(1), show_gates();
+    step_bias = dt_bias[blockIdx.x], step_decay = decay[blockIdx.x], own_skip = skip[blockIdx.x];
+  }
+  if (threadIdx.x < 64) {
+    const int channel = blockIdx.x * 64 + threadIdx.x;
+    *reinterpret_cast<float4 *>(taps + threadIdx.x * 4) = *reinterpret_cast<const float4 *>(conv_weight + channel * 4);
+    tap_biases[threadIdx.x] = conv_bias[channel];
+  }
   let_successor_start();
   wait_for_predecessor();
   const int head = blockIdx.x, heads = gridDim.x, inner = heads * 64, channels = inner + 128;
@@ -78,7 +89,6 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
   float h[32];
 #pragma unroll
   for (int i = 0; i < 4; i++) unpack(carried[i], h + 8 * i);
-  const float own_bias = dt_bias[head], own_decay = decay[head], own_skip = skip[head];
   const uint64 c_rows = matrix_descriptor(cs, COPIED_PLANE, 128), b_rows = matrix_descriptor(bs, COPIED_PLANE, 128);
   const uint64 b_columns = matrix_descriptor(bs, 128, COPIED_PLANE), x_columns = matrix_descriptor(xs, 128, SCAN_PLANE);
   const uint64 h_rows = matrix_descriptor(hs, SCAN_PLANE, 128);
@@ -91,18 +101,17 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
     if (threadIdx.x == 0) {
       shared_full.fetch(static_cast<uint32>(__cvta_generic_to_shared(bs)), shared + start * 128, 2 * 8 * COPIED_PLANE);
     }
-    chunks.fetch_gates(start);
-    commit_copies();
     // Each warp adds up the logarithms of decay of its 16 tokens. Tokens behind the end have dt = 0: they neither decay
     // nor add.
-    const float dt = lane < 16 && warp * 16 + lane < count ? softplus(chunks.step(warp * 16 + lane) + own_bias) : 0.f;
-    note_decays(dts, cumulative, to_sixteenth, decays, warp, dt, own_decay);
+    const float dt = lane < 16 && warp * 16 + lane < count ? softplus(chunks.step(warp * 16 + lane) + step_bias) : 0.f;
+    note_decays(dts, cumulative, to_sixteenth, decays, warp, dt, step_decay);
+    chunks.fetch_gates(start);
+    commit_copies();
     unsigned char *const tile = xs + lane / 4 * SCAN_PLANE + warp * 16 * 16 + lane % 4 * 4;
     if (active) {
-      const int channel = own + lane * 2;
       uint32 window[19];
       for (int i = 0; i < 19; i++) window[i] = load4(raw + (warp * 16 + i) * 64 + lane * 2);
-      convolve(window, conv_weight + channel * 4, conv_bias + channel,
+      convolve(window, taps + lane * 8, tap_biases + lane * 2,
                [&](int i, uint32 pair) { *reinterpret_cast<uint32 *>(tile + i * 16) = pair; });
     } else {
       for (int i = 0; i < 16; i++) *reinterpret_cast<uint32 *>(tile + i * 16) = 0;
@@ -124,18 +133,17 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
 #pragma unroll
     for (int i = 0; i < 4; i++) multiply_64_by_64(s, c_rows + i * 2 * (COPIED_PLANE / 16), b_rows + i * 2 * (COPIED_PLANE / 16), i > 0);
     commit_products();
-    // What the next chunk convolves is under way while this one is computed.
-    if (start + 64 < n) chunks.fetch_raw(start + 64);
-    commit_copies();
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
     const float4 groups = *reinterpret_cast<const float4 *>(decays);
     const float fade = __expf(groups.x + groups.y + groups.z + groups.w);
     for (int i = 0; i < 32; i++) h[i] *= fade;
     uint32 x[4][4];
+    const half_t *const own_tile =
+        reinterpret_cast<const half_t *>(xs + (warp * 2 + lane / 8 % 2) * SCAN_PLANE + (lane / 16 * 8 + lane % 8) * 16);
+    load_tiles_transposed<0 * 256>(x[0], own_tile), load_tiles_transposed<1 * 256>(x[1], own_tile);
+    load_tiles_transposed<2 * 256>(x[2], own_tile), load_tiles_transposed<3 * 256>(x[3], own_tile);
 #pragma unroll
     for (int step = 0; step < 4; step++) {
-      const unsigned char *row = xs + (warp * 2 + lane / 8 % 2) * SCAN_PLANE + (step * 16 + lane / 16 * 8 + lane % 8) * 16;
-      load_tiles_transposed(x[step], reinterpret_cast<const half_t *>(row));
       const float later = __expf((step < 1 ? groups.y : 0.f) + (step < 2 ? groups.z : 0.f) + (step < 3 ? groups.w : 0.f));
 #pragma unroll
       for (int i = 0; i < 4; i++) {
@@ -161,6 +169,9 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
 #pragma unroll
     for (int i = 0; i < 4; i++) multiply_64_by_64(y, c_rows + i * 2 * (COPIED_PLANE / 16), h_rows + i * 2 * (SCAN_PLANE / 16), i > 0);
     commit_products();
+    // What the next chunk convolves is under way while this one is computed.
+    if (start + 64 < n) chunks.fetch_raw(start + 64);
+    commit_copies();
     const float fade_upper = __expf(log_decay.x), fade_lower = __expf(log_decay.y);
     wait_for_products_but<0>();
     settle(h), settle(y);
@@ -190,6 +201,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
       sums[i % 2] += left * left + right * right;
       store4(place, pack(left, right));
     }
+    sums[0] = sum_of_four(sums[0]), sums[1] = sum_of_four(sums[1]);
+    if (t < 2 && upper + 8 * t < count) squares[(sequence * heads + head) * n + start + upper + 8 * t] = t == 0 ? sums[0] : sums[1];
     __syncwarp();
     half_t *const target = out + (sequence * n + start + chunks.first_gate()) * inner + own + chunks.column();
 #pragma unroll
@@ -197,8 +210,6 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
       const int row = chunks.first_gate() + 4 * i;
       if (row < count) store16(target + i * 4 * inner, load16(zs + row * ROW + chunks.column()));
     }
-    sums[0] = sum_of_four(sums[0]), sums[1] = sum_of_four(sums[1]);
-    if (t < 2 && upper + 8 * t < count) squares[(sequence * heads + head) * n + start + upper + 8 * t] = sums[t];
   }
 
   if (keeps_state) {
