@@ -65,12 +65,34 @@ enum ConvolutionForm: Hashable, CaseIterable {
   }
 }
 
+/// The norm and SiLU in front of a convolution.
+struct ConvolutionNorm {
+  /// Float32 `[B, 2, C]`, or what they are made of: sums `[1, slices, 32, 2]` of one picture, weight and shift.
+  private(set) var factors: Tensor?
+  private(set) var sums: Tensor?
+  private(set) var weight: Tensor?
+  private(set) var shift: Tensor?
+
+  static func factors(_ factors: Tensor) -> ConvolutionNorm { ConvolutionNorm(factors: factors) }
+
+  static func ofSums(_ sums: Tensor, weight: Tensor, shift: Tensor) -> ConvolutionNorm {
+    ConvolutionNorm(sums: sums, weight: weight, shift: shift)
+  }
+}
+
 /// How a convolution is shared by multiprocessors.
 struct ConvolutionPlan {
   let form: ConvolutionForm
   let parts: Int
 
   init(_ form: ConvolutionForm, parts: Int = 1) { (self.form, self.parts) = (form, parts) }
+
+  /// Whether the blocks make the factors of the norm in front, which spares a kernel: where each has but one picture, and sums
+  /// are few.
+  func makesFactors(_ x: NormInput) -> Bool {
+    x.x.length(0) == 1 && x.bias == nil && form != .of16Rows && x.channels <= 640
+      && x.sums.length(1) <= 128
+  }
 
   /// Nil for sizes that tiles do not fit.
   init?(_ x: Tensor, _ weights: ConvolutionWeights, multiprocessors: Int) {
@@ -99,7 +121,7 @@ extension CUDAKernels {
   /// The convolution of 3 × 3 of x `[B, C, H, W]`, channels last; nil as in ``convolved(_:norm:_:adding:)``.
   public func convolved(_ x: Tensor, _ weights: ConvolutionWeights) -> NormInput? {
     convolutionPlan(x, weights).map {
-      convolved(x, channels: x.length(1), factors: nil, weights, adding: nil, $0)
+      convolved(x, channels: x.length(1), nil, weights, adding: nil, $0)
     }
   }
 
@@ -113,15 +135,17 @@ extension CUDAKernels {
     _ x: NormInput, norm: (weight: Tensor, shift: Tensor), _ weights: ConvolutionWeights,
     adding added: Tensor? = nil
   ) -> NormInput? {
-    convolutionPlan(x.x, weights).map {
-      convolved(
-        x.x, channels: x.channels, factors: factors(x, weight: norm.weight, shift: norm.shift),
-        weights, adding: added, $0)
+    convolutionPlan(x.x, weights).map { plan in
+      let inputNorm: ConvolutionNorm =
+        plan.makesFactors(x)
+        ? .ofSums(x.sums, weight: norm.weight, shift: norm.shift)
+        : .factors(factors(x, weight: norm.weight, shift: norm.shift))
+      return convolved(x.x, channels: x.channels, inputNorm, weights, adding: added, plan)
     }
   }
 
   func convolved(
-    _ x: Tensor, channels: Int, factors: Tensor?, _ weights: ConvolutionWeights,
+    _ x: Tensor, channels: Int, _ norm: ConvolutionNorm?, _ weights: ConvolutionWeights,
     adding added: Tensor?, _ plan: ConvolutionPlan
   ) -> NormInput {
     let (B, stride, H, W) = x.shape4
@@ -130,9 +154,11 @@ extension CUDAKernels {
       convolutions[plan.form]!.plain(
         grid: (blocks, 1, 1), threads: 512, overlaps: true,
         [
-          .tensor(x), .optional(factors), .tensor(weights.taps), .tensor(weights.bias),
+          .tensor(x), .optional(norm?.factors), .tensor(weights.taps), .tensor(weights.bias),
           .optional(added), .tensor(out), .tensor(sums), .int(B), .int(H), .int(W),
           .int(channels), .int(stride), .int(weights.bias.count), .int(plan.parts),
+          .optional(norm?.sums), .optional(norm?.weight), .optional(norm?.shift),
+          .int(norm?.sums?.length(1) ?? 0),
         ])
     }
   }

@@ -116,13 +116,46 @@ __device__ __forceinline__ void store_part(float *parts, const float (*sum)[80],
   }
 }
 
+/// The norm in front of a convolution of one picture, whose factors each block makes by itself: x's sums [slices, 32, 2], and
+/// weight and shift [inputs].
+struct InputNorm {
+  const float *sums;
+  const half_t *weight, *shift;
+  int slices;
+};
+
+/// The factors of an `InputNorm` in shared memory, by the four warps that bring pixels: factors [2, inputs].
+__device__ __forceinline__ void make_factors(const InputNorm &norm, int pixels, int inputs, int thread, float (*parts)[2 * GROUPS],
+                                             float *factors) {
+  constexpr int MOST = 640 / 128;
+  float weights[MOST] = {}, shifts[MOST] = {};
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = thread + i * 128;
+    if (c < inputs) weights[i] = to_float(norm.weight[c]), shifts[i] = to_float(norm.shift[c]);
+  }
+  wait_for_predecessor();
+  sum_parts_of_slices<128>(norm.sums, norm.slices, thread, parts);
+  asm volatile("bar.sync 3, 128;" ::: "memory");
+  const float count = static_cast<float>(pixels) * (inputs / GROUPS);
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = thread + i * 128;
+    if (c >= inputs) break;
+    const float2 factor = norm_factor(parts, c / (inputs / GROUPS), count, weights[i], shifts[i], 0.f);
+    factors[c] = factor.x, factors[inputs + c] = factor.y;
+  }
+  asm volatile("bar.sync 3, 128;" ::: "memory");
+}
+
 /// Convolution of SiLU(x·factor + term), or of x itself where `factors` is null, + bias + added.
 ///
 /// With 9 taps: x [B, H, W, stride], of which the first `inputs` channels count, out and added [B, H, W, outputs], weights
 /// [outputs / 160, inputs / 32, 9, 4, 160, 8]: the tap, the plane of 8 inputs, the output, the input.
 /// With 4 taps what doubles H and W: out [B, 2·H, 2·W, outputs], weights [4·outputs / 160, inputs / 32, 4, 4, 160, 8], whose
 /// kind k of outputs is the pixels (2i + k / 2, 2j + k % 2) and takes the pixels (i + k / 2 − 1 … i + k / 2) and likewise of j.
-/// factors float32 [B, 2, inputs]; sums [B, H / 8 · W / 16 · kinds, 32, 2]. `added` may be null.
+/// factors float32 [B, 2, inputs]; where `norm` has sums they are made of those, B is 1 and `inputs` at most 640.
+/// sums [B, H / 8 · W / 16 · kinds, 32, 2]. `added` may be null.
 /// Tiles have 8·BLOCKS rows. H is a multiple of that, W of 16, `outputs` of 160, `inputs` of 32. Grid: blocks that share the
 /// tiles; 512 threads.
 ///
@@ -130,12 +163,16 @@ __device__ __forceinline__ void store_part(float *parts, const float (*sum)[80],
 template <int TAPS, int BLOCKS, bool SPLITS>
 __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *factors, const half_t *weights,
                                                const half_t *bias, const half_t *added, half_t *out, float *sums, int B, int H,
-                                               int W, int inputs, int stride, int outputs, int parts) {
+                                               int W, int inputs, int stride, int outputs, int parts, const InputNorm &norm) {
   using T = ConvolutionTile<BLOCKS>;
   extern __shared__ __align__(128) unsigned char room[];
   __shared__ Gate patch_full[T::PATCHES], patch_free[T::PATCHES], tap_full[T::TAPS_AT_ONCE], tap_free[T::TAPS_AT_ONCE];
   __shared__ Gate result_full, result_free;
   __shared__ float2 biases[T::OUTPUTS / 2];
+  // Only small tiles have pictures alone.
+  constexpr bool MAKES_FACTORS = TAPS == 9 && BLOCKS == 1;
+  __shared__ float parts_of_slices[MAKES_FACTORS ? SLICE_PARTS : 1][2 * GROUPS];
+  __shared__ __align__(16) float own_factors_room[MAKES_FACTORS ? 2 * 640 : 4];
   unsigned char *const patches = room, *const taps = patches + T::PATCHES * T::PATCH_BYTES;
   unsigned char *const results = taps + T::TAPS_AT_ONCE * T::TAP_BYTES;
   float *const partial = reinterpret_cast<float *>(results + T::RESULT_BYTES);
@@ -242,7 +279,12 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
   } else if (group == 2) {  // bring pixels
     asm volatile("setmaxnreg.dec.sync.aligned.u32 64;");
     constexpr int ROUNDS = (T::RIM_PIXELS + 31) / 32;
-    wait_for_predecessor();
+    if (MAKES_FACTORS && norm.sums) {
+      make_factors(norm, H * W, inputs, thread, parts_of_slices, own_factors_room);
+      factors = own_factors_room;
+    } else {
+      wait_for_predecessor();
+    }
     const int plane = thread % T::PLANES, first_pixel = thread / T::PLANES;
     unsigned char *const own = patches + plane * T::PLANE_BYTES + first_pixel * 16;
     Turn<T::PATCHES> asked, made;
@@ -288,8 +330,9 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
         if (TAPS == 9 && factors) {
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            factor[i] = __ldg(reinterpret_cast<const float4 *>(own_factors + chunk * T::INPUTS) + i);
-            term[i] = __ldg(reinterpret_cast<const float4 *>(own_factors + inputs + chunk * T::INPUTS) + i);
+            const float4 *const of_chunk = reinterpret_cast<const float4 *>(own_factors + chunk * T::INPUTS) + i;
+            const float4 *const terms = reinterpret_cast<const float4 *>(own_factors + inputs + chunk * T::INPUTS) + i;
+            factor[i] = MAKES_FACTORS ? *of_chunk : __ldg(of_chunk), term[i] = MAKES_FACTORS ? *terms : __ldg(terms);
           }
         }
         ask();
@@ -429,14 +472,16 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
 #define CONVOLUTION(NAME, BLOCKS, SPLITS)                                                                                    \
   extern "C" __global__ __launch_bounds__(512, 1) void convolution_##NAME(                                                   \
       const half_t *x, const float *factors, const half_t *weights, const half_t *bias, const half_t *added, half_t *out,    \
-      float *sums, int B, int H, int W, int inputs, int stride, int outputs, int parts) {                                    \
-    convolve_tiles<9, BLOCKS, SPLITS>(x, factors, weights, bias, added, out, sums, B, H, W, inputs, stride, outputs, parts); \
+      float *sums, int B, int H, int W, int inputs, int stride, int outputs, int parts, const float *input_sums,             \
+      const half_t *norm_weight, const half_t *norm_shift, int slices) {                                                     \
+    convolve_tiles<9, BLOCKS, SPLITS>(x, factors, weights, bias, added, out, sums, B, H, W, inputs, stride, outputs, parts,  \
+                                      {input_sums, norm_weight, norm_shift, slices});                                        \
   }                                                                                                                          \
   extern "C" __global__ __launch_bounds__(512, 1) void upsampling_##NAME(                                                    \
       const half_t *x, const half_t *weights, const half_t *bias, half_t *out, float *sums, int B, int H, int W, int inputs, \
       int outputs, int parts) {                                                                                              \
     convolve_tiles<4, BLOCKS, SPLITS>(x, nullptr, weights, bias, nullptr, out, sums, B, H, W, inputs, inputs, outputs,       \
-                                      parts);                                                                                \
+                                      parts, {});                                                                            \
   }
 
 CONVOLUTION(of_16_rows, 2, false)

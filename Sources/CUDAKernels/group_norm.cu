@@ -119,23 +119,53 @@ extern "C" __global__ void norm_statistics_of_parts(const float *parts, const ha
   sum_up_groups(partial, sum, squares, rows, C, sums + (picture * gridDim.x + blockIdx.x) * 2 * GROUPS);
 }
 
-/// The sums over the slices of a picture, by 512 threads; `totals` holds 2·GROUPS numbers.
-__device__ __forceinline__ void sum_slices(const float *sums, int slices, float *totals) {
-  constexpr int PARTS = 8;
-  __shared__ float parts[PARTS][2 * GROUPS];
-  const int number = threadIdx.x % (2 * GROUPS), part = threadIdx.x / (2 * GROUPS), each = (slices + PARTS - 1) / PARTS;
+/// In so many parts slices are summed up.
+constexpr int SLICE_PARTS = 8;
+
+/// The sums over some parts of the slices of a picture, by THREADS threads, from `thread` on: parts [SLICE_PARTS, 2·GROUPS]. In
+/// the same order whatever THREADS is, and with many loads under way.
+template <int THREADS>
+__device__ __forceinline__ void sum_parts_of_slices(const float *sums, int slices, int thread, float (*parts)[2 * GROUPS]) {
+  constexpr int OWN = SLICE_PARTS * 2 * GROUPS / THREADS, AT_ONCE = OWN == 1 ? 16 : 32 / OWN;
+  const int number = thread % (2 * GROUPS), first = thread / (2 * GROUPS) * OWN, each = (slices + SLICE_PARTS - 1) / SLICE_PARTS;
   sums += number;
-  float sum = 0.f;
-#pragma unroll 16
-  for (int slice = part * each; slice < min(part * each + each, slices); slice++) sum += sums[slice * 2 * GROUPS];
-  parts[part][number] = sum;
-  __syncthreads();
-  if (part == 0) {
-    float total = 0.f;
-    for (int i = 0; i < PARTS; i++) total += parts[i][number];
-    totals[number] = total;
+  float sum[OWN] = {};
+  for (int start = 0; start < each; start += AT_ONCE) {
+    float read[OWN][AT_ONCE];
+#pragma unroll
+    for (int part = 0; part < OWN; part++) {
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; i++) {
+        const int slice = (first + part) * each + start + i;
+        read[part][i] = start + i < each && slice < slices ? sums[slice * 2 * GROUPS] : 0.f;
+      }
+    }
+#pragma unroll
+    for (int part = 0; part < OWN; part++) {
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; i++) sum[part] += read[part][i];
+    }
   }
-  __syncthreads();
+#pragma unroll
+  for (int part = 0; part < OWN; part++) parts[first + part][number] = sum[part];
+}
+
+/// The sum over parts of a group's sums (0) or squares (1).
+__device__ __forceinline__ float sum_of_parts(const float (*parts)[2 * GROUPS], int group, int which) {
+  float total = 0.f;
+#pragma unroll
+  for (int part = 0; part < SLICE_PARTS; part++) total += parts[part][2 * group + which];
+  return total;
+}
+
+/// What a channel is multiplied by, and what is then added, so that it is normalised, times weight, plus shift; `count` numbers
+/// make a group, and `bias` is still to be added to x.
+__device__ __forceinline__ float2 norm_factor(const float (*parts)[2 * GROUPS], int group, float count, float weight, float shift,
+                                              float bias) {
+  const float mean = sum_of_parts(parts, group, 0) / count;
+  const float variance = fmaxf(sum_of_parts(parts, group, 1) / count - mean * mean, 0.f);
+  const float factor = weight * rsqrtf(variance + 1e-6f);
+  return make_float2(factor, shift + (bias - mean) * factor);
 }
 
 /// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
@@ -143,7 +173,7 @@ __device__ __forceinline__ void sum_slices(const float *sums, int slices, float 
 extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
                                                                const half_t *shift, const half_t *bias, float *factors,
                                                                int slices, int pixels, int C) {
-  __shared__ float totals[2 * GROUPS];
+  __shared__ float parts[SLICE_PARTS][2 * GROUPS];
   let_successor_start();
   // What the weights are is known before.
   constexpr int MOST = 5;
@@ -154,19 +184,16 @@ extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums
     if (c < C) weights[i] = to_float(weight[c]), shifts[i] = to_float(shift[c]);
   }
   wait_for_predecessor();
-  sum_slices(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, totals);
+  sum_parts_of_slices<512>(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, threadIdx.x, parts);
+  __syncthreads();
   const float count = static_cast<float>(pixels) * (C / GROUPS);
   float *own = factors + static_cast<long long>(blockIdx.x) * 2 * C;
 #pragma unroll
   for (int i = 0; i < MOST; i++) {
     const int c = threadIdx.x + i * 512;
     if (c >= C) break;
-    const int group = c / (C / GROUPS);
-    const float mean = totals[2 * group] / count;
-    const float variance = fmaxf(totals[2 * group + 1] / count - mean * mean, 0.f);
-    const float factor = weights[i] * rsqrtf(variance + 1e-6f);
-    own[c] = factor;
-    own[C + c] = shifts[i] + ((bias ? to_float(bias[c]) : 0.f) - mean) * factor;
+    const float2 factor = norm_factor(parts, c / (C / GROUPS), count, weights[i], shifts[i], bias ? to_float(bias[c]) : 0.f);
+    own[c] = factor.x, own[C + c] = factor.y;
   }
 }
 

@@ -11,16 +11,17 @@ __device__ __forceinline__ float silu_gradient(float u) {
 /// sums [B, slices, 32, 2] of norm_statistics → moments float32 [B, 2, C]: what x̂ is, x·first + second.
 /// Grid: pictures; 512 threads.
 extern "C" __global__ __launch_bounds__(512) void norm_moments(const float *sums, float *moments, int slices, int pixels, int C) {
-  __shared__ float totals[2 * GROUPS];
+  __shared__ float parts[SLICE_PARTS][2 * GROUPS];
   let_successor_start();
   wait_for_predecessor();
-  sum_slices(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, totals);
+  sum_parts_of_slices<512>(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, threadIdx.x, parts);
+  __syncthreads();
   const float count = static_cast<float>(pixels) * (C / GROUPS);
   float *own = moments + static_cast<long long>(blockIdx.x) * 2 * C;
   for (int c = threadIdx.x; c < C; c += blockDim.x) {
     const int group = c / (C / GROUPS);
-    const float mean = totals[2 * group] / count;
-    const float scale = rsqrtf(fmaxf(totals[2 * group + 1] / count - mean * mean, 0.f) + 1e-6f);
+    const float mean = sum_of_parts(parts, group, 0) / count;
+    const float scale = rsqrtf(fmaxf(sum_of_parts(parts, group, 1) / count - mean * mean, 0.f) + 1e-6f);
     own[c] = scale;
     own[C + c] = -mean * scale;
   }

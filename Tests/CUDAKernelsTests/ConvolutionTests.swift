@@ -27,6 +27,8 @@ struct ConvolutionTests {
     Case(1, from: 32, to: 160, 16, 16, isNormalized: false, isAdded: false),
     Case(2, from: 160, to: 160, 32, 16),
     Case(3, from: 320, to: 160, 16, 48, isAdded: false),
+    Case(1, from: 640, to: 160, 32, 16),
+    Case(1, from: 160, to: 320, 16, 80, isAdded: false),
     Case(40, from: 640, to: 640, 16, 16),
     Case(0, from: 160, to: 320, 16, 16),
   ]
@@ -43,13 +45,16 @@ struct ConvolutionTests {
       let added =
         shape.isAdded ? random(B, O, H, W, seed: 6, dtype).channelsLast() : nil
       let weights = try #require(ConvolutionWeights(weight, bias: bias))
-      let factors =
+      let norm =
         shape.isNormalized
-        ? kernels.factors(kernels.summedUp(x), weight: gain, shift: shift) : nil
+        ? ConvolutionNorm.factors(kernels.factors(kernels.summedUp(x), weight: gain, shift: shift))
+        : nil
       guard !kernels.convolutions.isEmpty else { return }
-      func convolved(_ form: ConvolutionForm, parts: Int = 1) -> NormInput {
+      func convolved(_ form: ConvolutionForm, parts: Int = 1, _ other: ConvolutionNorm? = nil)
+        -> NormInput
+      {
         kernels.convolved(
-          x, channels: C, factors: factors, weights, adding: added,
+          x, channels: C, other ?? norm, weights, adding: added,
           ConvolutionPlan(form, parts: parts))
       }
       let found = convolved(.of16Rows)
@@ -67,6 +72,13 @@ struct ConvolutionTests {
         try expectSums(one, dtype)
       }
       try expectEqual(found, low)
+      // A picture does not depend on who makes its factors, which depends on the batch too.
+      let summed = kernels.summedUp(x)
+      if shape.isNormalized, ConvolutionPlan(.of8Rows).makesFactors(summed) {
+        let sums = ConvolutionNorm.ofSums(summed.sums, weight: gain, shift: shift)
+        try expectEqual(convolved(.of8Rows, parts: 1, sums), low)
+        try expectEqual(convolved(.inParts, parts: 1, sums), inParts[0])
+      }
     }
   }
 
