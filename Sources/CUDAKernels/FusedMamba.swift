@@ -29,6 +29,7 @@ public final class MambaScanState {
 
 /// The form of the scan for as few sequences as leave multiprocessors free: many warps share a whole scale of each.
 enum ScanOfFew: String, CaseIterable {
+  case upTo16 = "mamba_scan_short_of_16"
   case upTo64 = "mamba_scan_short"
   case upTo128 = "mamba_scan_at_once_8"
   case upTo256 = "mamba_scan_at_once_16"
@@ -40,6 +41,7 @@ enum ScanOfFew: String, CaseIterable {
   /// - Parameter pairs: whether the GPU has clusters of blocks.
   init?(tokens: Int, pairs: Bool) {
     switch tokens {
+    case ...16: self = .upTo16
     case ...64: self = .upTo64
     case ...256 where pairs: self = .upTo256InPairs
     case ...128: self = .upTo128
@@ -55,7 +57,7 @@ enum ScanOfFew: String, CaseIterable {
   var sharedBytes: Int {
     func bytes(tokens: Int) -> Int { (3 * tokens + 64) * 144 + 16 * tokens + 64 + 16384 }
     return switch self {
-    case .upTo64: 0
+    case .upTo16, .upTo64: 0
     case .upTo128, .upTo256InPairs: bytes(tokens: 128)
     case .upTo256: bytes(tokens: 256)
     }
