@@ -42,6 +42,15 @@ struct Gate {
                  : "memory");
   }
 
+  /// The same of bytes that are not needed again soon: they leave the L2 cache before others.
+  __device__ __forceinline__ void copy_once(uint32 target, const void *source, uint32 bytes) {
+    asm volatile(
+        "{.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], once;}" ::"r"(target),
+        "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(address())
+        : "memory");
+  }
+
   /// Copies `bytes` in the background; arrives with them.
   __device__ __forceinline__ void fetch(uint32 target, const void *source, uint32 bytes) {
     expect(bytes);

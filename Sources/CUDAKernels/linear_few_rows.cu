@@ -22,7 +22,7 @@ struct Arrivals {
     if (threadIdx.x == 0) gate.expect(rows * width * 2);
     __syncwarp();
     for (int row = threadIdx.x; row < rows; row += 32) {
-      gate.copy(static_cast<uint32>(__cvta_generic_to_shared(target + row * stride)), source + row * source_stride, width * 2);
+      gate.copy_once(static_cast<uint32>(__cvta_generic_to_shared(target + row * stride)), source + row * source_stride, width * 2);
     }
   }
 #else
