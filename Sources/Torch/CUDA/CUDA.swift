@@ -50,7 +50,12 @@ public enum CUDA {
   /// products of many rows more than the workspace gains.
   ///
   /// Counts for the whole process, and only before its first product. A `CUBLAS_WORKSPACE_CONFIG` of the user's stays.
-  public static func omitProductWorkspace() { setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0", 0) }
+  public static func omitProductWorkspace() {
+    guard getenv("CUBLAS_WORKSPACE_CONFIG") == nil else { return }
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0", 0)
+    // Else libtorch warns that cuBLASLt's share of none is none.
+    setenv("CUBLASLT_WORKSPACE_SIZE", "0", 0)
+  }
 
   /// The current GPU.
   public struct Properties: Sendable {
