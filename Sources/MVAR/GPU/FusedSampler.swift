@@ -62,7 +62,8 @@ final class FusedModel: @unchecked Sendable {
     let known = free.withLock { $0[size]?.popLast() }
     // One whose memory could not be had must not come back for the next request.
     let sampling =
-      try known ?? withTorchErrors {
+      try known
+      ?? withTorchErrors {
         GraphedSampling(transformer, readable, quantizer, batch: size)
       }
     let sampler = FusedSampler(
