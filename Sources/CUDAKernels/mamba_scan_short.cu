@@ -1,17 +1,6 @@
 // The middle of a Mamba-2 layer for few sequences of few tokens, where the time of one block is the time of all: 16 warps
 // share the work of 4. Each has 16 tokens, and 16 of the head's numbers; to convolve one of x, B and C, of 16 tokens or of 4.
 
-/// What a scan reads and writes: `mamba_scan` says what each is.
-struct ScanOperands {
-  const half_t *projected;
-  half_t *out;
-  float *squares;
-  const float *conv_weight, *conv_bias, *dt_bias, *decay, *skip;
-  const half_t *conv_before;
-  half_t *conv_after, *state;
-  int n, reads_state, keeps_state;
-};
-
 /// Shared memory for up to 16·GROUPS tokens.
 template <int GROUPS>
 struct ShortScanTiles {
@@ -19,26 +8,34 @@ struct ShortScanTiles {
   float dts[16 * GROUPS], cumulative[16 * GROUPS], to_sixteenth[16 * GROUPS], decays[4], part_squares[4][16 * GROUPS];
 };
 
-/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·GROUPS: 16 warps have one head of one sequence, and make B and C,
-/// which heads share, by themselves.
+/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·GROUPS: a block has one head of one sequence, and makes B and C,
+/// which heads share, by itself. Grid: heads, sequences.
+///
+/// conv_before and state may not be written by a kernel that the one in front of this overlaps with.
 template <int GROUPS>
-__device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int heads, long long sequence) {
-  __shared__ __align__(16) ShortScanTiles<GROUPS> tiles;
-  let_successor_start();
+__device__ __forceinline__ void scan_short(const half_t *projected, half_t *out, float *squares, const float *conv_weight,
+                                           const float *conv_bias, const float *dt_bias, const float *decay, const float *skip,
+                                           const half_t *conv_before, half_t *conv_after, half_t *state, int n, int reads_state,
+                                           int keeps_state) {
   // Each warp convolves so many tokens.
   constexpr int EACH = 4 * GROUPS;
-  const int inner = heads * 64, channels = inner + 128, own = head * 64, n = of.n;
+  __shared__ __align__(16) ShortScanTiles<GROUPS> tiles;
+  const int head = blockIdx.x, heads = gridDim.x;
+  const long long sequence = blockIdx.y;
+  let_successor_start();
+  const int inner = heads * 64, channels = inner + 128, own = head * 64;
   const int stride = 2 * inner + 128 + heads, groups = (n + 15) / 16;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int tile = warp / 4, part = warp % 4, from = tile * EACH;
-  const half_t *projected = of.projected + sequence * n * stride, *xbc = projected + inner;
-  const half_t *conv_before = of.conv_before ? of.conv_before + sequence * 3 * channels : nullptr;
-  half_t *conv_after = of.conv_after ? of.conv_after + sequence * 3 * channels : nullptr;
+  projected += sequence * n * stride;
+  const half_t *xbc = projected + inner;
+  conv_before = conv_before ? conv_before + sequence * 3 * channels : nullptr;
+  conv_after = conv_after ? conv_after + sequence * 3 * channels : nullptr;
 
   // What weights and the scale before give was written long ago, and is read while the kernel in front still runs.
   float h[2][4] = {};
-  const CarriedState own_state(of.state, sequence * heads + head);
-  if (of.reads_state) unpack(own_state.read(tile, part), h[0]);
+  const CarriedState own_state(state, sequence * heads + head);
+  if (reads_state) unpack(own_state.read(tile, part), h[0]);
   const int channel = part == 0 ? own + lane * 2 : inner + (part - 1) * 64 + lane * 2;
   const bool convolves = part < 3 && from < groups * 16;
   uint32 window[EACH + 3] = {};
@@ -46,14 +43,14 @@ __device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int
   float2 bias = {};
   float own_bias = 0.f, own_decay = 0.f;
   if (convolves) {
-    w0 = *reinterpret_cast<const float4 *>(of.conv_weight + channel * 4);
-    w1 = *reinterpret_cast<const float4 *>(of.conv_weight + channel * 4 + 4);
-    bias = *reinterpret_cast<const float2 *>(of.conv_bias + channel);
+    w0 = *reinterpret_cast<const float4 *>(conv_weight + channel * 4);
+    w1 = *reinterpret_cast<const float4 *>(conv_weight + channel * 4 + 4);
+    bias = *reinterpret_cast<const float2 *>(conv_bias + channel);
     for (int i = 0; i < 3; i++) window[i] = tile == 0 && conv_before ? load4(conv_before + i * channels + channel) : 0;
   } else if (part == 3) {
-    own_bias = of.dt_bias[head], own_decay = of.decay[head];
+    own_bias = dt_bias[head], own_decay = decay[head];
   }
-  const float own_skip = of.skip[head];
+  const float own_skip = skip[head];
 #pragma unroll
   for (int j = 0; j < 2; j++) {
     half_t *row = tiles.hs + (tile * 16 + g) * ROW + part * 16 + j * 8 + 2 * t;
@@ -112,7 +109,7 @@ __device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int
   if (keeps_last_row) last_row.store(conv_after, warp - 13, head, heads);
 
   const float4 whole = *reinterpret_cast<const float4 *>(tiles.decays);
-  if (of.keeps_state) {
+  if (keeps_state) {
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
     const float fade = __expf(whole.x + whole.y + whole.z + whole.w);
 #pragma unroll
@@ -141,7 +138,7 @@ __device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int
     const float in_front = (tile > 0 ? whole.x : 0.f) + (tile > 1 ? whole.y : 0.f) + (tile > 2 ? whole.z : 0.f);
     const float log_upper = in_front + own_upper, log_lower = in_front + own_lower;
     float y[2][4] = {};
-    if (of.reads_state) {
+    if (reads_state) {
       const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
 #pragma unroll
       for (int j = 0; j < 2; j++) {
@@ -164,7 +161,7 @@ __device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int
     float sums[2] = {};
 #pragma unroll
     for (int j = 0; j < 2; j++) {
-      half_t *target = of.out + (sequence * n + upper) * inner + own + part * 16 + j * 8 + 2 * t;
+      half_t *target = out + (sequence * n + upper) * inner + own + part * 16 + j * 8 + 2 * t;
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const uint32 pair = gated(pack(y[j][2 * half], y[j][2 * half + 1]), gate[j][half]);
@@ -180,22 +177,18 @@ __device__ __forceinline__ void scan_short(const ScanOperands &of, int head, int
   __syncthreads();
   if (threadIdx.x < n) {
     const int i = threadIdx.x;
-    of.squares[(sequence * heads + head) * n + i] =
+    squares[(sequence * heads + head) * n + i] =
         tiles.part_squares[0][i] + tiles.part_squares[1][i] + tiles.part_squares[2][i] + tiles.part_squares[3][i];
   }
 }
 
-/// Grid: heads, sequences.
-///
-/// conv_before and state may not be written by a kernel that the one in front of this overlaps with.
-#define MAMBA_SCAN_SHORT(NAME, GROUPS)                                                                                            \
-  extern "C" __global__ __launch_bounds__(512, 1) void NAME(                                                                      \
-      const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,                     \
-      const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after, half_t *state,  \
-      int n, int reads_state, int keeps_state) {                                                                                  \
-    scan_short<GROUPS>({projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip, conv_before, conv_after, state, n, \
-                        reads_state, keeps_state},                                                                                \
-                       blockIdx.x, gridDim.x, blockIdx.y);                                                                        \
+#define MAMBA_SCAN_SHORT(NAME, GROUPS)                                                                                           \
+  extern "C" __global__ __launch_bounds__(512, 1) void NAME(                                                                     \
+      const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,                    \
+      const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after, half_t *state, \
+      int n, int reads_state, int keeps_state) {                                                                                 \
+    scan_short<GROUPS>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip, conv_before, conv_after, state, n, \
+                       reads_state, keeps_state);                                                                                \
   }
 MAMBA_SCAN_SHORT(mamba_scan_short_of_16, 1)
 MAMBA_SCAN_SHORT(mamba_scan_short, 4)
