@@ -124,30 +124,6 @@ struct InputNorm {
   int slices;
 };
 
-/// The factors of an `InputNorm` in shared memory, by the four warps that bring pixels: factors [2, inputs].
-__device__ __forceinline__ void make_factors(const InputNorm &norm, int pixels, int inputs, int thread, float (*parts)[2 * GROUPS],
-                                             float *factors) {
-  constexpr int MOST = 640 / 128;
-  float weights[MOST] = {}, shifts[MOST] = {};
-#pragma unroll
-  for (int i = 0; i < MOST; i++) {
-    const int c = thread + i * 128;
-    if (c < inputs) weights[i] = to_float(norm.weight[c]), shifts[i] = to_float(norm.shift[c]);
-  }
-  wait_for_predecessor();
-  sum_parts_of_slices<128>(norm.sums, norm.slices, thread, parts);
-  asm volatile("bar.sync 3, 128;" ::: "memory");
-  const float count = static_cast<float>(pixels) * (inputs / GROUPS);
-#pragma unroll
-  for (int i = 0; i < MOST; i++) {
-    const int c = thread + i * 128;
-    if (c >= inputs) break;
-    const float2 factor = norm_factor(parts, c / (inputs / GROUPS), count, weights[i], shifts[i], 0.f);
-    factors[c] = factor.x, factors[inputs + c] = factor.y;
-  }
-  asm volatile("bar.sync 3, 128;" ::: "memory");
-}
-
 /// Convolution of SiLU(x·factor + term), or of x itself where `factors` is null, + bias + added.
 ///
 /// With 9 taps: x [B, H, W, stride], of which the first `inputs` channels count, out and added [B, H, W, outputs], weights
@@ -280,7 +256,10 @@ __device__ __forceinline__ void convolve_tiles(const half_t *x, const float *fac
     asm volatile("setmaxnreg.dec.sync.aligned.u32 64;");
     constexpr int ROUNDS = (T::RIM_PIXELS + 31) / 32;
     if (MAKES_FACTORS && norm.sums) {
-      make_factors(norm, H * W, inputs, thread, parts_of_slices, own_factors_room);
+      const auto meet = [] { asm volatile("bar.sync 3, 128;" ::: "memory"); };
+      make_factors<128>(norm.sums, norm.slices, norm.weight, norm.shift, nullptr, own_factors_room, H * W, inputs, thread,
+                        parts_of_slices, meet);
+      meet();
       factors = own_factors_room;
     } else {
       wait_for_predecessor();

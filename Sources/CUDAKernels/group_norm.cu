@@ -168,6 +168,32 @@ __device__ __forceinline__ float2 norm_factor(const float (*parts)[2 * GROUPS], 
   return make_float2(factor, shift + (bias - mean) * factor);
 }
 
+/// The factors and terms of a picture of C ≤ 5·THREADS channels: factors [2, C] of sums [slices, 32, 2], by THREADS threads, from
+/// `thread` on, which meet by `meet`; `bias` may be null. Waits for the kernel in front.
+template <int THREADS, typename Meet>
+__device__ __forceinline__ void make_factors(const float *sums, int slices, const half_t *weight, const half_t *shift, const half_t *bias,
+                                             float *factors, int pixels, int C, int thread, float (*parts)[2 * GROUPS], Meet meet) {
+  // What the weights are is known before.
+  constexpr int MOST = 5;
+  float weights[MOST], shifts[MOST];
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = thread + i * THREADS;
+    if (c < C) weights[i] = to_float(weight[c]), shifts[i] = to_float(shift[c]);
+  }
+  wait_for_predecessor();
+  sum_parts_of_slices<THREADS>(sums, slices, thread, parts);
+  meet();
+  const float count = static_cast<float>(pixels) * (C / GROUPS);
+#pragma unroll
+  for (int i = 0; i < MOST; i++) {
+    const int c = thread + i * THREADS;
+    if (c >= C) break;
+    const float2 factor = norm_factor(parts, c / (C / GROUPS), count, weights[i], shifts[i], bias ? to_float(bias[c]) : 0.f);
+    factors[c] = factor.x, factors[C + c] = factor.y;
+  }
+}
+
 /// sums [B, slices, 32, 2] → factors float32 [B, 2, C]: x·factor + term is the normalised x, times weight, plus shift,
 /// where `bias` (or null) is still to be added to x. C ≤ 2560. Grid: pictures; 512 threads.
 extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums, const half_t *weight,
@@ -175,26 +201,9 @@ extern "C" __global__ __launch_bounds__(512) void norm_factors(const float *sums
                                                                int slices, int pixels, int C) {
   __shared__ float parts[SLICE_PARTS][2 * GROUPS];
   let_successor_start();
-  // What the weights are is known before.
-  constexpr int MOST = 5;
-  float weights[MOST], shifts[MOST];
-#pragma unroll
-  for (int i = 0; i < MOST; i++) {
-    const int c = threadIdx.x + i * 512;
-    if (c < C) weights[i] = to_float(weight[c]), shifts[i] = to_float(shift[c]);
-  }
-  wait_for_predecessor();
-  sum_parts_of_slices<512>(sums + static_cast<long long>(blockIdx.x) * slices * 2 * GROUPS, slices, threadIdx.x, parts);
-  __syncthreads();
-  const float count = static_cast<float>(pixels) * (C / GROUPS);
-  float *own = factors + static_cast<long long>(blockIdx.x) * 2 * C;
-#pragma unroll
-  for (int i = 0; i < MOST; i++) {
-    const int c = threadIdx.x + i * 512;
-    if (c >= C) break;
-    const float2 factor = norm_factor(parts, c / (C / GROUPS), count, weights[i], shifts[i], bias ? to_float(bias[c]) : 0.f);
-    own[c] = factor.x, own[C + c] = factor.y;
-  }
+  const long long picture = blockIdx.x;
+  make_factors<512>(sums + picture * slices * 2 * GROUPS, slices, weight, shift, bias, factors + picture * 2 * C, pixels, C, threadIdx.x,
+                    parts, [] { __syncthreads(); });
 }
 
 /// out [B, pixels, C] = x·factor + term for x [B, pixels, stride], and SiLU of it where `activates`. Each thread keeps the factors of eight channels.
