@@ -86,7 +86,7 @@ let package = Package(
         .embedInCode("attention_wgmma.cu"),
         .embedInCode("token_draw.cu"),
         .embedInCode("group_norm.cu"), .embedInCode("group_norm_gradient.cu"),
-        .embedInCode("linear_few_rows.cu"),
+        .embedInCode("linear_few_rows.cu"), .embedInCode("linear_wgmma.cu"),
         .embedInCode("token_map.cu"), .embedInCode("last_convolution.cu"),
         .embedInCode("convolution.cu"),
         .embedInCode("ssd_training.cu"), .embedInCode("modulated_norm_gradient.cu"),

@@ -33,6 +33,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let normSiLUGradientTotals: CUDAKernel
   let normSiLUGradient: CUDAKernel
   let fewRows: [String: CUDAKernel]
+  /// By eights of columns; none but on Hopper.
+  let productsOnMatrixUnits: [Int: CUDAKernel]
   /// None but on Hopper.
   let convolutions: [ConvolutionForm: (plain: CUDAKernel, upsampling: CUDAKernel)]
   let program: CUDAProgram
@@ -116,6 +118,15 @@ public final class CUDAKernels: @unchecked Sendable {
       uniqueKeysWithValues: FewRowsForm.names.map {
         ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes(of: limit)))
       })
+    productsOnMatrixUnits = try Dictionary(
+      uniqueKeysWithValues: MatrixUnitsForm.widths.filter { _ in
+        capability == 90 && MatrixUnitsForm.mostSharedBytes <= limit
+      }.map {
+        (
+          $0,
+          try program.kernel("linear_wgmma_\($0)", sharedBytes: MatrixUnitsForm.mostSharedBytes)
+        )
+      })
     convolutions = try Dictionary(
       uniqueKeysWithValues: ConvolutionForm.allCases.filter {
         capability == 90 && $0.sharedBytes <= limit
@@ -143,6 +154,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
+      PackageResources.linear_wgmma_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
       PackageResources.last_convolution_cu, PackageResources.convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")

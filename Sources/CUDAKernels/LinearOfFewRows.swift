@@ -87,7 +87,8 @@ struct FewRowsForm: Hashable {
 extension CUDAKernels {
   /// x · weightᵀ + bias, and GELU (tanh form) of it if asked for.
   ///
-  /// For few rows a kernel that reads the weight as fast as memory gives it, else libtorch's product.
+  /// For few rows a kernel that reads the weight as fast as memory gives it, for some dozens one on Hopper's matrix units, else
+  /// libtorch's product.
   ///
   /// - Parameters:
   ///   - x: `[…, K]`, contiguous.
@@ -98,11 +99,17 @@ extension CUDAKernels {
     let N = weight.length(0)
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
+    func empty() -> Tensor { .empty(shape.dropLast() + [N], dtype: dtype, device: x.device) }
+    if let form = matrixUnitsForm(rows: rows, weight, parts: [1]) {
+      let y = empty()
+      multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
+      return y
+    }
     guard let form = fewRowsForm(rows: rows, weight, parts: [1]) else {
       if gelu, let bias { return x.linearGELU(weight, bias) }
       return x.linear(weight, bias)
     }
-    let y = Tensor.empty(shape.dropLast() + [N], dtype: dtype, device: x.device)
+    let y = empty()
     multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
     return y
   }
@@ -115,8 +122,16 @@ extension CUDAKernels {
     let (N, K) = weight.shape2
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
+    func empty(_ parts: Int) -> Tensor {
+      .empty([parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
+    }
+    if let form = matrixUnitsForm(rows: rows, weight, parts: [1, 2, 4, 8]) {
+      let y = empty(form.parts)
+      multiply(form, x, weight, bias, into: y, rows: rows, gelu: false)
+      return PartialSums(parts: y, bias: nil)
+    }
     if let form = fewRowsForm(rows: rows, weight, parts: [1, 2, 4, 8]) {
-      let y = Tensor.empty([form.parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
+      let y = empty(form.parts)
       multiply(form, x, weight, bias, into: y, rows: rows, gelu: false)
       return PartialSums(parts: y, bias: nil)
     }

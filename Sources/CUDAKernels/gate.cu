@@ -58,6 +58,31 @@ struct Gate {
   }
 };
 
+/// A matrix whose boxes are copied (`CUtensorMap`).
+struct alignas(64) Boxes {
+  unsigned char map[128];
+
+  /// Its description is used soon.
+  __device__ __forceinline__ void expect_use() const { asm volatile("prefetch.tensormap [%0];" ::"l"(this) : "memory"); }
+
+  /// Copies the box that begins at a column and a row, whose bytes the gate expects.
+  __device__ __forceinline__ void copy(uint32 target, int column, int row, Gate &gate) const {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(target),
+                 "l"(this), "r"(column), "r"(row), "r"(gate.address())
+                 : "memory");
+  }
+
+  /// The same of what is not needed again soon: it leaves the L2 cache before others.
+  __device__ __forceinline__ void copy_once(uint32 target, int column, int row, Gate &gate) const {
+    asm volatile(
+        "{.reg .b64 once;\ncreatepolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3}], [%4], "
+        "once;}" ::"r"(target),
+        "l"(this), "r"(column), "r"(row), "r"(gate.address())
+        : "memory");
+  }
+};
+
 /// Other threads, and copies, may use gates that have begun after the block's next barrier.
 __device__ __forceinline__ void show_gates() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 #endif

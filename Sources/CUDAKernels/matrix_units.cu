@@ -24,6 +24,10 @@ __device__ __forceinline__ uint64 matrix_descriptor(const void *address, uint32 
   return matrix_descriptor(along_k, along_rows) | static_cast<uint32>(__cvta_generic_to_shared(address)) >> 4;
 }
 
+/// Where a matrix lies whose rows are the 128 bytes of a box, a multiple of 1024 bytes from the start of shared memory. A
+/// descriptor of columns that begin `bytes` later is greater by bytes / 16.
+__device__ __forceinline__ uint64 box_descriptor(uint32 address) { return 1ull << 62 | 64ull << 32 | 1ull << 16 | address >> 4; }
+
 /// Products read registers that were written before this.
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
@@ -66,4 +70,43 @@ __device__ __forceinline__ void multiply_by_columns(float *d, const uint32 *a, u
 
 /// Keeps what reads sums behind the wait for them.
 __device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_OF_64(d)::"memory"); }
+
+#define NUMBERS_2 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define NUMBERS_3 NUMBERS_2 ", %8, %9, %10, %11"
+#define NUMBERS_4 NUMBERS_3 ", %12, %13, %14, %15"
+#define NUMBERS_5 NUMBERS_4 ", %16, %17, %18, %19"
+#define NUMBERS_6 NUMBERS_5 ", %20, %21, %22, %23"
+#define NUMBERS_7 NUMBERS_6 ", %24, %25, %26, %27"
+#define NUMBERS_8 NUMBERS_7 ", %28, %29, %30, %31"
+#define FOUR_REGISTERS(d, i) "+f"(d[4 * i]), "+f"(d[4 * i + 1]), "+f"(d[4 * i + 2]), "+f"(d[4 * i + 3])
+#define REGISTERS_2(d) FOUR_REGISTERS(d, 0), FOUR_REGISTERS(d, 1)
+#define REGISTERS_3(d) REGISTERS_2(d), FOUR_REGISTERS(d, 2)
+#define REGISTERS_4(d) REGISTERS_3(d), FOUR_REGISTERS(d, 3)
+#define REGISTERS_5(d) REGISTERS_4(d), FOUR_REGISTERS(d, 4)
+#define REGISTERS_6(d) REGISTERS_5(d), FOUR_REGISTERS(d, 5)
+#define REGISTERS_7(d) REGISTERS_6(d), FOUR_REGISTERS(d, 6)
+#define REGISTERS_8(d) REGISTERS_7(d), FOUR_REGISTERS(d, 7)
+
+/// d += a · bᵀ for 64 rows of A and 8·COLUMNS of B, 16 long; sums lie as those of 64 × 64 do.
+template <int COLUMNS>
+struct ProductsOf64Rows;
+
+#define PRODUCTS_OF_64_ROWS(COLUMNS, WIDTH, A, B)                                                                             \
+  template <>                                                                                                                 \
+  struct ProductsOf64Rows<COLUMNS> {                                                                                          \
+    static __device__ __forceinline__ void add(float *d, uint64 a, uint64 b) {                                                \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n" WIDTH "k16." MATRIX_TYPES " {" NUMBERS_##COLUMNS "}, " A ", " B        \
+                   ", 1, 1, 1, 0, 0;"                                                                                         \
+                   : REGISTERS_##COLUMNS(d)                                                                                   \
+                   : "l"(a), "l"(b));                                                                                         \
+    }                                                                                                                         \
+    static __device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_##COLUMNS(d)::"memory"); }          \
+  };
+PRODUCTS_OF_64_ROWS(2, "16", "%8", "%9")
+PRODUCTS_OF_64_ROWS(3, "24", "%12", "%13")
+PRODUCTS_OF_64_ROWS(4, "32", "%16", "%17")
+PRODUCTS_OF_64_ROWS(5, "40", "%20", "%21")
+PRODUCTS_OF_64_ROWS(6, "48", "%24", "%25")
+PRODUCTS_OF_64_ROWS(7, "56", "%28", "%29")
+PRODUCTS_OF_64_ROWS(8, "64", "%32", "%33")
 #endif

@@ -33,6 +33,7 @@ struct Driver {
   decltype(cuFuncGetAttribute) *attribute = symbol<decltype(cuFuncGetAttribute)>(handle, "cuFuncGetAttribute");
   decltype(cuFuncSetAttribute) *set_attribute = symbol<decltype(cuFuncSetAttribute)>(handle, "cuFuncSetAttribute");
   decltype(cuLaunchKernelEx) *launch = symbol<decltype(cuLaunchKernelEx)>(handle, "cuLaunchKernelEx");
+  decltype(cuTensorMapEncodeTiled) *encode = symbol<decltype(cuTensorMapEncodeTiled)>(handle, "cuTensorMapEncodeTiled");
 
   static const Driver &shared() {
     static const Driver driver;
@@ -74,6 +75,18 @@ struct Compiler {
     return text;
   }
 };
+
+CUtensorMap tensor_map(const ct_matrix &matrix) {
+  CUtensorMap map;
+  const cuuint64_t sizes[] = {matrix.columns, matrix.rows}, row_bytes[] = {2 * matrix.columns};
+  const cuuint32_t box[] = {64, matrix.box_rows}, steps[] = {1, 1};
+  const auto &driver = Driver::shared();
+  driver.check(driver.encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 2, matrix.address, sizes, row_bytes, box, steps,
+                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+               "a matrix to be copied in boxes");
+  return map;
+}
 
 }  // namespace
 
@@ -129,8 +142,11 @@ char *module_kernel(ct_module module, const char *name, uint32_t shared_bytes, c
 char *launch(ct_kernel kernel, const ct_launch *how, const uint64_t *arguments, size_t argument_count) noexcept {
   return guarded([&] {
     bind_device();
-    std::vector<void *> pointers(argument_count);
-    for (size_t i = 0; i < argument_count; i++) pointers[i] = const_cast<uint64_t *>(arguments + i);
+    std::vector<CUtensorMap> maps(how->matrix_count);
+    for (size_t i = 0; i < maps.size(); i++) maps[i] = tensor_map(how->matrices[i]);
+    std::vector<void *> pointers;
+    for (auto &map : maps) pointers.push_back(&map);
+    for (size_t i = 0; i < argument_count; i++) pointers.push_back(const_cast<uint64_t *>(arguments + i));
     CUlaunchAttribute attribute = {};
     attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
     attribute.value.programmaticStreamSerializationAllowed = 1;

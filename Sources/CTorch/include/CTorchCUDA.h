@@ -26,6 +26,15 @@ typedef struct {
   int64_t memory_bytes;
 } ct_gpu;
 
+/// A matrix of 16-bit numbers, row after row, that kernels copy in boxes of 64 columns (TMA). Rows of a box are 128 bytes in
+/// shared memory, in the order that Hopper's matrix units read without bank conflicts; what lies outside is zero.
+typedef struct {
+  void *address;
+  uint64_t rows;
+  uint64_t columns;
+  uint32_t box_rows;
+} ct_matrix;
+
 /// Blocks of threads, and what a launch needs besides.
 typedef struct {
   uint32_t grid[3];
@@ -33,6 +42,9 @@ typedef struct {
   uint32_t shared_bytes;
   /// Starts while the kernel before it still runs (programmatic dependent launch); the kernel waits by itself.
   bool overlaps;
+  /// The kernel's first parameters, each a `CUtensorMap`.
+  const ct_matrix *matrices;
+  uint32_t matrix_count;
 } ct_launch;
 
 /// The bytes of a compiled kernel, in malloc'ed memory.
@@ -49,8 +61,8 @@ typedef struct {
 } CTorchCUDAAPI;
 #undef CT_OP
 
-/// Raised with every change of the table.
-enum { CT_CUDA_API_VERSION = 1 };
+/// Raised with every change of the table, or of what it takes.
+enum { CT_CUDA_API_VERSION = 2 };
 
 /// Opens TorchShimCUDA; `ct_load` has opened libtorch_cuda before.
 char *ct_load_cuda(const char *const *shim_directories, const CTorchCUDAAPI **api);

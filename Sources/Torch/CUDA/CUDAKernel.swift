@@ -39,15 +39,29 @@ public struct CUDAKernel: @unchecked Sendable {
     }
   }
 
+  /// A contiguous matrix `[rows, columns]` of 16-bit numbers, that a kernel copies in boxes of 64 columns (TMA, from Hopper
+  /// on). Its columns are a multiple of 8.
+  public struct Matrix {
+    let matrix: ct_matrix
+
+    /// - Parameter boxRows: of a box, at most 256.
+    public init(_ tensor: Tensor, rows: Int, columns: Int, boxRows: Int) {
+      matrix = ct_matrix(
+        address: tensor.address, rows: UInt64(rows), columns: UInt64(columns),
+        box_rows: UInt32(boxRows))
+    }
+  }
+
   /// Queues the kernel on the current GPU. Errors go to the enclosing ``withTorchErrors(_:)``.
   ///
   /// - Parameters:
   ///   - sharedBytes: shared memory, at most what the kernel was made with; that if left out.
   ///   - overlaps: whether it may start before the kernel in front of it has ended; it must then wait by itself
   ///     (`griddepcontrol.wait`) before it reads what that one wrote.
+  ///   - matrices: the first parameters, before `arguments`; each a `CUtensorMap` that is a `__grid_constant__`.
   public func callAsFunction(
     grid: (x: Int, y: Int, z: Int), threads: Int, sharedBytes: Int? = nil, overlaps: Bool = false,
-    _ arguments: [Argument]
+    matrices: [Matrix] = [], _ arguments: [Argument]
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
     // After an error its placeholders must not be read on the GPU.
@@ -60,9 +74,12 @@ public struct CUDAKernel: @unchecked Sendable {
     let values = arguments.map(\.bits)
     perform("launch") { _ in
       guard let table = try? CUDA.table() else { return strdup("TorchShimCUDA is missing") }
-      guard let message = table.pointee.launch(handle, &launch, values, values.count) else {
-        return nil
+      let message = matrices.map(\.matrix).withUnsafeBufferPointer { matrices in
+        launch.matrices = matrices.baseAddress
+        launch.matrix_count = UInt32(matrices.count)
+        return table.pointee.launch(handle, &launch, values, values.count)
       }
+      guard let message else { return nil }
       defer { free(message) }
       return strdup("\(name): \(String(cString: message))")
     }
