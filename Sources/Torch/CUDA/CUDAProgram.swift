@@ -11,8 +11,11 @@ public final class CUDAProgram {
     let capability = try CUDA.properties().computeCapability
     let macros = definitions.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }
     let options =
-      ["-arch=\(Self.architecture(capability))", "-std=c++17", "-default-device", "-use_fast_math"]
-      + macros
+      [
+        "-arch=\(Self.architecture(capability))", "-std=c++17", "-default-device", "-use_fast_math",
+        // Optimised by as many threads; the code depends on whether this is more than one, not on how many cores there are.
+        "--split-compile=8",
+      ] + macros
     let cubin = try CompiledKernels.code(key: [source] + options) {
       try Self.compile(source, name, options)
     }
