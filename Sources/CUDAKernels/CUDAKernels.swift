@@ -33,7 +33,7 @@ public final class CUDAKernels: @unchecked Sendable {
   let normSiLUGradientTotals: CUDAKernel
   let normSiLUGradient: CUDAKernel
   let fewRows: [String: CUDAKernel]
-  /// By eights of columns; none but on Hopper.
+  /// By ``MatrixUnitsForm/tokenCounts``; none but on Hopper.
   let productsOnMatrixUnits: [Int: CUDAKernel]
   /// None but on Hopper.
   let convolutions: [ConvolutionForm: (plain: CUDAKernel, upsampling: CUDAKernel)]
@@ -119,13 +119,11 @@ public final class CUDAKernels: @unchecked Sendable {
         ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes(of: limit)))
       })
     productsOnMatrixUnits = try Dictionary(
-      uniqueKeysWithValues: MatrixUnitsForm.widths.filter { _ in
+      uniqueKeysWithValues: MatrixUnitsForm.tokenCounts.filter { _ in
         capability == 90 && MatrixUnitsForm.mostSharedBytes <= limit
-      }.map {
-        (
-          $0,
-          try program.kernel("linear_wgmma_\($0)", sharedBytes: MatrixUnitsForm.mostSharedBytes)
-        )
+      }.map { tokens in
+        let name = MatrixUnitsForm.name(tokens: tokens)
+        return (tokens, try program.kernel(name, sharedBytes: MatrixUnitsForm.mostSharedBytes))
       })
     convolutions = try Dictionary(
       uniqueKeysWithValues: ConvolutionForm.allCases.filter {

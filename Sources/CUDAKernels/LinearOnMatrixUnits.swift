@@ -2,18 +2,18 @@ import Torch
 
 /// How a product of some dozens of rows is cut into blocks, one to a multiprocessor: `linear_wgmma.cu`.
 struct MatrixUnitsForm: Hashable {
-  /// Of these a multiprocessor holds the numbers of two tiles of 64 rows.
-  static let largestRows = 128
+  /// The rows of x that there are kernels for.
+  static let tokenCounts = [24, 32, 40, 48, 56, 64, 72, 96, 128]
   /// So many rows at most where neither side is longer than ``FewRowsForm/narrow``: `linear_few_rows.cu` is as fast there.
   private static let fewOfNarrow = 32
   private static let fewOfWide = 16
   /// The rows of the weight that a block has, in eights.
-  static let widths = 2...8
+  private static let widths = 2...8
   static let mostSharedBytes = 200 << 10
   private static let mostStages = 24
 
-  /// Tiles of 64 rows of x.
-  let tiles: Int
+  /// What rows of x are rounded up to.
+  let tokens: Int
   let columns: Int
   /// Sums that are left to the next kernel.
   let parts: Int
@@ -26,7 +26,9 @@ struct MatrixUnitsForm: Hashable {
   /// - Parameter parts: how many sums may be left to the next kernel.
   init?(rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int) {
     let few = min(inputs, outputs) <= FewRowsForm.narrow ? Self.fewOfNarrow : Self.fewOfWide
-    guard rows > few, rows <= Self.largestRows, outputs % 2 == 0 else { return nil }
+    guard rows > few, outputs % 2 == 0,
+      let tokens = Self.tokenCounts.first(where: { $0 >= rows })
+    else { return nil }
     var best: (form: MatrixUnitsForm, cost: Int)?
     for columns in Self.widths {
       for count in parts where inputs % (128 * count) == 0 {
@@ -37,10 +39,12 @@ struct MatrixUnitsForm: Hashable {
         // and read again by few blocks, which was measured to take as long as 16 times as many.
         let weight = 2 * width * share
         let cost =
-          2 * rows * share + weight / 3 + max(0, weight - 130_000)
+          2 * tokens * share + weight / 3 + max(0, weight - 130_000)
           + 16 * 2 * count * rows * outputs / multiprocessors
         if cost < best?.cost ?? .max {
-          best = (MatrixUnitsForm(rows, columns: columns, parts: count, steps: share / 64), cost)
+          best = (
+            MatrixUnitsForm(tokens: tokens, columns: columns, parts: count, steps: share / 64), cost
+          )
         }
       }
     }
@@ -48,18 +52,17 @@ struct MatrixUnitsForm: Hashable {
     self = best.form
   }
 
-  private init(_ rows: Int, columns: Int, parts: Int, steps: Int) {
-    (self.parts, self.columns) = (parts, columns)
-    tiles = (rows + 63) / 64
-    let tokenBytes = (rows + 7) / 8 * 1024
-    let stageBytes = 1024 * columns + tokenBytes
-    // Whole tiles are read, also in the last stage.
-    let room = 1023 + 64 * 128 * tiles - tokenBytes
+  private init(tokens: Int, columns: Int, parts: Int, steps: Int) {
+    (self.tokens, self.parts, self.columns) = (tokens, parts, columns)
+    let stageBytes = 1024 * columns + 128 * tokens
+    // 64 rows are read, also from where the last stage begins.
+    let room = 1023 + max(0, 64 * 128 - stageBytes)
     stages = min(steps, Self.mostStages, (Self.mostSharedBytes - room) / stageBytes) / 2 * 2
-    sharedBytes = max(stages * stageBytes + room, 1023 + 128 * 16 * tiles * columns)
+    sharedBytes = max(stages * stageBytes + room, 1023 + 128 * 16 * tokens / 8)
   }
 
-  var threads: Int { 256 * tiles + 32 }
+  static let threads = 288
+  static func name(tokens: Int) -> String { "linear_wgmma_\(tokens)" }
 }
 
 extension CUDAKernels {
@@ -77,15 +80,15 @@ extension CUDAKernels {
   ) {
     let (N, K) = weight.shape2
     let width = 8 * form.columns
-    productsOnMatrixUnits[form.columns]!(
-      grid: ((N + width - 1) / width, form.parts, 1), threads: form.threads,
+    productsOnMatrixUnits[form.tokens]!(
+      grid: ((N + width - 1) / width, form.parts, 1), threads: MatrixUnitsForm.threads,
       sharedBytes: form.sharedBytes, overlaps: true,
       matrices: [
-        CUDAKernel.Matrix(x, rows: rows, columns: K, boxRows: (rows + 7) / 8 * 8),
+        CUDAKernel.Matrix(x, rows: rows, columns: K, boxRows: form.tokens),
         CUDAKernel.Matrix(weight, rows: N, columns: K, boxRows: width),
       ],
       [
-        .optional(bias), .tensor(y), .int(rows), .int(N), .int(K), .int(form.tiles),
+        .optional(bias), .tensor(y), .int(rows), .int(N), .int(K), .int(form.columns),
         .int(form.stages), .int(gelu ? 1 : 0),
       ])
   }

@@ -40,14 +40,38 @@ __device__ __forceinline__ void wait_for_products_but() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");
 }
 
-#define SUMS_OF_64                                                                                                         \
-  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, " \
-  "%25, %26, %27, %28, %29, %30, %31}"
-#define REGISTERS_OF_64(d)                                                                                          \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),       \
-      "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),        \
-      "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),       \
-      "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+// The sums of a group of threads that are 64 rows and 8·COLUMNS columns: their numbers in a statement, and their registers.
+#define NUMBERS_3 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11"
+#define NUMBERS_4 NUMBERS_3 ", %12, %13, %14, %15"
+#define NUMBERS_5 NUMBERS_4 ", %16, %17, %18, %19"
+#define NUMBERS_6 NUMBERS_5 ", %20, %21, %22, %23"
+#define NUMBERS_7 NUMBERS_6 ", %24, %25, %26, %27"
+#define NUMBERS_8 NUMBERS_7 ", %28, %29, %30, %31"
+#define NUMBERS_9 NUMBERS_8 ", %32, %33, %34, %35"
+#define NUMBERS_10 NUMBERS_9 ", %36, %37, %38, %39"
+#define NUMBERS_11 NUMBERS_10 ", %40, %41, %42, %43"
+#define NUMBERS_12 NUMBERS_11 ", %44, %45, %46, %47"
+#define NUMBERS_13 NUMBERS_12 ", %48, %49, %50, %51"
+#define NUMBERS_14 NUMBERS_13 ", %52, %53, %54, %55"
+#define NUMBERS_15 NUMBERS_14 ", %56, %57, %58, %59"
+#define NUMBERS_16 NUMBERS_15 ", %60, %61, %62, %63"
+#define FOUR_REGISTERS(d, i) "+f"(d[4 * i]), "+f"(d[4 * i + 1]), "+f"(d[4 * i + 2]), "+f"(d[4 * i + 3])
+#define REGISTERS_3(d) FOUR_REGISTERS(d, 0), FOUR_REGISTERS(d, 1), FOUR_REGISTERS(d, 2)
+#define REGISTERS_4(d) REGISTERS_3(d), FOUR_REGISTERS(d, 3)
+#define REGISTERS_5(d) REGISTERS_4(d), FOUR_REGISTERS(d, 4)
+#define REGISTERS_6(d) REGISTERS_5(d), FOUR_REGISTERS(d, 5)
+#define REGISTERS_7(d) REGISTERS_6(d), FOUR_REGISTERS(d, 6)
+#define REGISTERS_8(d) REGISTERS_7(d), FOUR_REGISTERS(d, 7)
+#define REGISTERS_9(d) REGISTERS_8(d), FOUR_REGISTERS(d, 8)
+#define REGISTERS_10(d) REGISTERS_9(d), FOUR_REGISTERS(d, 9)
+#define REGISTERS_11(d) REGISTERS_10(d), FOUR_REGISTERS(d, 10)
+#define REGISTERS_12(d) REGISTERS_11(d), FOUR_REGISTERS(d, 11)
+#define REGISTERS_13(d) REGISTERS_12(d), FOUR_REGISTERS(d, 12)
+#define REGISTERS_14(d) REGISTERS_13(d), FOUR_REGISTERS(d, 13)
+#define REGISTERS_15(d) REGISTERS_14(d), FOUR_REGISTERS(d, 14)
+#define REGISTERS_16(d) REGISTERS_15(d), FOUR_REGISTERS(d, 15)
+#define SUMS_OF_64 " {" NUMBERS_8 "}"
+#define REGISTERS_OF_64(d) REGISTERS_8(d)
 
 // A group's sums of 64 × 64: in warp w, d[4i], d[4i + 1] = (16w + g, 8i + 2t), (16w + g, 8i + 2t + 1); d[4i + 2], d[4i + 3] the
 // same of row 16w + g + 8.
@@ -71,22 +95,6 @@ __device__ __forceinline__ void multiply_by_columns(float *d, const uint32 *a, u
 /// Keeps what reads sums behind the wait for them.
 __device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_OF_64(d)::"memory"); }
 
-#define NUMBERS_2 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define NUMBERS_3 NUMBERS_2 ", %8, %9, %10, %11"
-#define NUMBERS_4 NUMBERS_3 ", %12, %13, %14, %15"
-#define NUMBERS_5 NUMBERS_4 ", %16, %17, %18, %19"
-#define NUMBERS_6 NUMBERS_5 ", %20, %21, %22, %23"
-#define NUMBERS_7 NUMBERS_6 ", %24, %25, %26, %27"
-#define NUMBERS_8 NUMBERS_7 ", %28, %29, %30, %31"
-#define FOUR_REGISTERS(d, i) "+f"(d[4 * i]), "+f"(d[4 * i + 1]), "+f"(d[4 * i + 2]), "+f"(d[4 * i + 3])
-#define REGISTERS_2(d) FOUR_REGISTERS(d, 0), FOUR_REGISTERS(d, 1)
-#define REGISTERS_3(d) REGISTERS_2(d), FOUR_REGISTERS(d, 2)
-#define REGISTERS_4(d) REGISTERS_3(d), FOUR_REGISTERS(d, 3)
-#define REGISTERS_5(d) REGISTERS_4(d), FOUR_REGISTERS(d, 4)
-#define REGISTERS_6(d) REGISTERS_5(d), FOUR_REGISTERS(d, 5)
-#define REGISTERS_7(d) REGISTERS_6(d), FOUR_REGISTERS(d, 6)
-#define REGISTERS_8(d) REGISTERS_7(d), FOUR_REGISTERS(d, 7)
-
 /// d += a · bᵀ for 64 rows of A and 8·COLUMNS of B, 16 long; sums lie as those of 64 × 64 do.
 template <int COLUMNS>
 struct ProductsOf64Rows;
@@ -102,11 +110,13 @@ struct ProductsOf64Rows;
     }                                                                                                                         \
     static __device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_##COLUMNS(d)::"memory"); }          \
   };
-PRODUCTS_OF_64_ROWS(2, "16", "%8", "%9")
 PRODUCTS_OF_64_ROWS(3, "24", "%12", "%13")
 PRODUCTS_OF_64_ROWS(4, "32", "%16", "%17")
 PRODUCTS_OF_64_ROWS(5, "40", "%20", "%21")
 PRODUCTS_OF_64_ROWS(6, "48", "%24", "%25")
 PRODUCTS_OF_64_ROWS(7, "56", "%28", "%29")
 PRODUCTS_OF_64_ROWS(8, "64", "%32", "%33")
+PRODUCTS_OF_64_ROWS(9, "72", "%36", "%37")
+PRODUCTS_OF_64_ROWS(12, "96", "%48", "%49")
+PRODUCTS_OF_64_ROWS(16, "128", "%64", "%65")
 #endif

@@ -22,11 +22,10 @@ import Testing
       #expect((shape.outputs + 8 * form.columns - 1) / (8 * form.columns) * form.parts <= 132)
       // Each half of the warps has a stage under work and one on its way, or all there is.
       #expect(form.stages % 2 == 0 && (form.stages == steps || form.stages >= 4))
-      let stage = 1024 * (form.columns + (rows + 7) / 8)
-      let lastTile = form.stages * stage - stage + 1024 * form.columns + 64 * 128 * form.tiles
-      #expect(form.sharedBytes >= 1023 + lastTile)
+      let stage = 1024 * form.columns + 128 * form.tokens
+      #expect(form.sharedBytes >= 1023 + (form.stages - 1) * stage + max(stage, 64 * 128))
       #expect(form.sharedBytes <= MatrixUnitsForm.mostSharedBytes)
-      #expect(64 * form.tiles >= rows && form.threads <= 544)
+      #expect(form.tokens >= rows && MatrixUnitsForm.tokenCounts.contains(form.tokens))
     }
   }
 
