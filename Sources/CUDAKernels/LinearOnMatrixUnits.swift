@@ -2,8 +2,8 @@ import Torch
 
 /// How a product of some dozens of rows is cut into blocks, one to a multiprocessor: `linear_wgmma.cu`.
 struct MatrixUnitsForm: Hashable {
-  /// The rows of x that there are kernels for.
-  static let tokenCounts = [24, 32, 40, 48, 56, 64, 72, 96, 128]
+  /// The rows of x that there are kernels for. With 256, libtorch's product was faster.
+  static let tokenCounts = [24, 32, 40, 48, 56, 64, 72, 96, 128, 144, 200]
   /// So many rows at most where neither side is longer than ``FewRowsForm/narrow``: `linear_few_rows.cu` is as fast there.
   private static let fewOfNarrow = 32
   private static let fewOfWide = 16

@@ -48,13 +48,11 @@ __device__ __forceinline__ void wait_for_products_but() {
 #define NUMBERS_7 NUMBERS_6 ", %24, %25, %26, %27"
 #define NUMBERS_8 NUMBERS_7 ", %28, %29, %30, %31"
 #define NUMBERS_9 NUMBERS_8 ", %32, %33, %34, %35"
-#define NUMBERS_10 NUMBERS_9 ", %36, %37, %38, %39"
-#define NUMBERS_11 NUMBERS_10 ", %40, %41, %42, %43"
-#define NUMBERS_12 NUMBERS_11 ", %44, %45, %46, %47"
-#define NUMBERS_13 NUMBERS_12 ", %48, %49, %50, %51"
-#define NUMBERS_14 NUMBERS_13 ", %52, %53, %54, %55"
-#define NUMBERS_15 NUMBERS_14 ", %56, %57, %58, %59"
-#define NUMBERS_16 NUMBERS_15 ", %60, %61, %62, %63"
+#define NUMBERS_12 NUMBERS_9 ", %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define NUMBERS_16 NUMBERS_12 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NUMBERS_18 NUMBERS_16 ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define NUMBERS_25 NUMBERS_18 ", %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87" \
+  ", %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99"
 #define FOUR_REGISTERS(d, i) "+f"(d[4 * i]), "+f"(d[4 * i + 1]), "+f"(d[4 * i + 2]), "+f"(d[4 * i + 3])
 #define REGISTERS_3(d) FOUR_REGISTERS(d, 0), FOUR_REGISTERS(d, 1), FOUR_REGISTERS(d, 2)
 #define REGISTERS_4(d) REGISTERS_3(d), FOUR_REGISTERS(d, 3)
@@ -63,13 +61,12 @@ __device__ __forceinline__ void wait_for_products_but() {
 #define REGISTERS_7(d) REGISTERS_6(d), FOUR_REGISTERS(d, 6)
 #define REGISTERS_8(d) REGISTERS_7(d), FOUR_REGISTERS(d, 7)
 #define REGISTERS_9(d) REGISTERS_8(d), FOUR_REGISTERS(d, 8)
-#define REGISTERS_10(d) REGISTERS_9(d), FOUR_REGISTERS(d, 9)
-#define REGISTERS_11(d) REGISTERS_10(d), FOUR_REGISTERS(d, 10)
-#define REGISTERS_12(d) REGISTERS_11(d), FOUR_REGISTERS(d, 11)
-#define REGISTERS_13(d) REGISTERS_12(d), FOUR_REGISTERS(d, 12)
-#define REGISTERS_14(d) REGISTERS_13(d), FOUR_REGISTERS(d, 13)
-#define REGISTERS_15(d) REGISTERS_14(d), FOUR_REGISTERS(d, 14)
-#define REGISTERS_16(d) REGISTERS_15(d), FOUR_REGISTERS(d, 15)
+#define REGISTERS_12(d) REGISTERS_9(d), FOUR_REGISTERS(d, 9), FOUR_REGISTERS(d, 10), FOUR_REGISTERS(d, 11)
+#define REGISTERS_16(d) REGISTERS_12(d), FOUR_REGISTERS(d, 12), FOUR_REGISTERS(d, 13), FOUR_REGISTERS(d, 14), \
+  FOUR_REGISTERS(d, 15)
+#define REGISTERS_18(d) REGISTERS_16(d), FOUR_REGISTERS(d, 16), FOUR_REGISTERS(d, 17)
+#define REGISTERS_25(d) REGISTERS_18(d), FOUR_REGISTERS(d, 18), FOUR_REGISTERS(d, 19), FOUR_REGISTERS(d, 20), \
+  FOUR_REGISTERS(d, 21), FOUR_REGISTERS(d, 22), FOUR_REGISTERS(d, 23), FOUR_REGISTERS(d, 24)
 #define SUMS_OF_64 " {" NUMBERS_8 "}"
 #define REGISTERS_OF_64(d) REGISTERS_8(d)
 
@@ -119,4 +116,6 @@ PRODUCTS_OF_64_ROWS(8, "64", "%32", "%33")
 PRODUCTS_OF_64_ROWS(9, "72", "%36", "%37")
 PRODUCTS_OF_64_ROWS(12, "96", "%48", "%49")
 PRODUCTS_OF_64_ROWS(16, "128", "%64", "%65")
+PRODUCTS_OF_64_ROWS(18, "144", "%72", "%73")
+PRODUCTS_OF_64_ROWS(25, "200", "%100", "%101")
 #endif
