@@ -132,8 +132,12 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
       begin_products();
 #pragma unroll
       for (int step = 0; step < 4; step++) multiply_by_columns(o, weights[step], all_values + start + step * 16, start + step > 0);
-      if (start + 64 < n) multiply_by_keys(start + 64);
       commit_products();
+      if (start + 64 < n) {
+        begin_products();
+        multiply_by_keys(start + 64);
+        commit_products();
+      }
     }
     wait_for_products_but<0>();
     settle(o);
