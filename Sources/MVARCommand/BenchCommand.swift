@@ -103,7 +103,7 @@ struct BenchCommand: AsyncParsableCommand {
     let clock = ContinuousClock()
     let start = clock.now
     _ = try await benchmark.measure(batch: batch)
-    // On a GPU the first run compiles kernels, the second records graphs.
+    // On a GPU the first run is done operation by operation, the second records graphs.
     if benchmark.device != .cpu { _ = try await benchmark.measure(batch: batch) }
     let settingUp = start.duration(to: clock.now)
     var measured: [SamplingBenchmark.Measurement] = []
@@ -131,6 +131,12 @@ struct BenchCommand: AsyncParsableCommand {
   private var schedule: ScaleSchedule { imageSize == 256 ? .px256 : .px512 }
 
   func prepared() async throws -> SamplingBenchmark {
+    let benchmark = try await loaded()
+    Console(isQuiet: false).warn(kernelFailure: benchmark.kernelFailure)
+    return benchmark
+  }
+
+  private func loaded() async throws -> SamplingBenchmark {
     guard let weights else {
       let configuration = TransformerConfiguration(
         kind: model.kind, depth: depth, schedule: schedule)

@@ -461,7 +461,7 @@ struct FusedModelTests {
         for attention in [TransformerConfiguration.AttentionNorm.l2, .scaled] {
           let (half, _) = try models(kind, dtype, attention: attention)
           let (full, _) = try models(kind, .float32, attention: attention)
-          let fused = try #require(FusedTransformer.make(half))
+          let fused = try #require(try FusedTransformer.make(half))
           let labels: Tensor = .of([1, 2, half.unconditionalLabel], device: gpu)
           let both: Tensor = .of([1, 2, 1000, 1000], device: gpu)
           let (a, b, c) = (fused.condition(labels), half.condition(both), full.condition(both))
@@ -494,7 +494,7 @@ struct FusedModelTests {
     try withInferenceMode {
       try withTorchErrors {
         let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
-        let model = try #require(FusedModel(transformer, tokenizer))
+        let model = try #require(try FusedModel(transformer, tokenizer))
         func tokens(_ labels: [Int], _ seeds: [UInt64]) throws -> [[Int]] {
           let sampler = try model.sampler(
             labels: labels, seeds: seeds, settings: labels.map { _ in .init() })
@@ -524,7 +524,7 @@ struct FusedModelTests {
         let exact = Tokenizer(
           Parameters(RandomSource(seed: 50), dtype: .float32, device: gpu) / "tokenizer",
           encodes: false)
-        let model = try #require(FusedModel(transformer, tokenizer))
+        let model = try #require(try FusedModel(transformer, tokenizer))
         let fHat = random(batch, 32, 16, 16, seed: 70, .float32)
         let expected = exact.decode(fHat: fHat)
         let plain = try distance(tokenizer.decode(fHat: fHat), expected)

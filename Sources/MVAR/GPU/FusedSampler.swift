@@ -41,11 +41,12 @@ final class FusedModel: @unchecked Sendable {
   /// Graphs that no sampler uses now, by batch size.
   private let free = Mutex<[Int: [GraphedSampling]]>([:])
 
-  /// Nil where the readable path has to do: on a CPU, in float32, or where kernels cannot be compiled.
+  /// Nil where the readable path has to do: on a CPU, in float32, or for a tokenizer of unusual widths.
   ///
   /// - Parameter float8: multiplies in 8 bits where that is faster.
-  init?(_ transformer: Transformer, _ tokenizer: Tokenizer, float8: Bool = false) {
-    guard let fused = FusedTransformer.make(transformer, float8: float8),
+  /// - Throws: `TorchError` where the kernels cannot be compiled.
+  init?(_ transformer: Transformer, _ tokenizer: Tokenizer, float8: Bool = false) throws {
+    guard let fused = try FusedTransformer.make(transformer, float8: float8),
       let decoder = FusedDecoder(tokenizer)
     else { return nil }
     (readable, self.transformer) = (transformer, fused)

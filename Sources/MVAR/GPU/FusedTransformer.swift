@@ -15,14 +15,15 @@ final class FusedTransformer {
     blocks = transformer.blocks.map { FusedBlock($0, kernels, float8: float8) }
   }
 
-  /// Nil where the readable path has to do: on a CPU, in float32, or where kernels cannot be compiled.
+  /// Nil where the readable path has to do: on a CPU, or in float32.
   ///
   /// - Parameter float8: multiplies in 8 bits where that is faster.
-  static func make(_ transformer: Transformer, float8: Bool = false) -> FusedTransformer? {
+  /// - Throws: `TorchError` where the kernels cannot be compiled.
+  static func make(_ transformer: Transformer, float8: Bool = false) throws -> FusedTransformer? {
     let dtype = transformer.head.weight.dtype
-    guard transformer.head.weight.device != .cpu, CUDAKernels.supports(dtype),
-      CUDA.isAvailable, let kernels = try? CUDAKernels.shared(dtype)
+    guard transformer.head.weight.device != .cpu, CUDAKernels.supports(dtype), CUDA.isAvailable
     else { return nil }
+    let kernels = try CUDAKernels.shared(dtype)
     CUDA.omitProductWorkspace()
     return FusedTransformer(transformer, kernels, float8: float8)
   }

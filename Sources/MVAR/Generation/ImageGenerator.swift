@@ -19,6 +19,9 @@ public actor ImageGenerator {
   public nonisolated let dtype: DType
   /// Where it computes.
   public nonisolated let device: Device
+  /// Why the GPU's fused kernels are not used although they were asked for: the compiler's words, where it is missing or does
+  /// not know the GPU. Generating takes ten to twenty times as long then. Nil where nothing is amiss.
+  public nonisolated let kernelFailure: String?
 
   // Only touched on the executor's thread.
   let transformer: Transformer
@@ -44,6 +47,7 @@ public actor ImageGenerator {
     self.tokenizer = loaded.tokenizer
     encoder = loaded.encoder
     fused = loaded.fused
+    kernelFailure = loaded.kernelFailure
     var configuration = loaded.transformer.configuration
     configuration.classNames = loaded.classNames
     self.configuration = configuration

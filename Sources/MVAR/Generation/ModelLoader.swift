@@ -16,6 +16,8 @@ actor ModelLoader {
     let encoder: Tokenizer?
     /// Nil where the readable path does everything.
     let fused: FusedModel?
+    /// Why the fused kernels that were asked for, and are made for such a device, are not there.
+    let kernelFailure: String?
     /// What the model's classes are called, where its file tells.
     var classNames: [String]?
     let options: ComputeOptions.Resolved
@@ -72,11 +74,18 @@ actor ModelLoader {
     _ transformer: Transformer, _ tokenizer: Tokenizer, _ encoder: Tokenizer?,
     _ options: ComputeOptions.Resolved
   ) -> Loaded {
-    Loaded(
-      transformer: transformer, tokenizer: tokenizer, encoder: encoder,
-      fused: options.fused
-        ? FusedModel(transformer, tokenizer, float8: options.float8) : nil,
-      options: options)
+    var kernelFailure: String?
+    var fused: FusedModel?
+    if options.fused {
+      do {
+        fused = try FusedModel(transformer, tokenizer, float8: options.float8)
+      } catch {
+        kernelFailure = "\(error)"
+      }
+    }
+    return Loaded(
+      transformer: transformer, tokenizer: tokenizer, encoder: encoder, fused: fused,
+      kernelFailure: kernelFailure, options: options)
   }
 
   /// Compares what the headers tell, before anything large is read.

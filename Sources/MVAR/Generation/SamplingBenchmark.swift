@@ -29,6 +29,8 @@ public actor SamplingBenchmark {
   public nonisolated let dtype: DType
   public nonisolated let device: Device
   public nonisolated let threads: Int
+  /// As ``ImageGenerator/kernelFailure``.
+  public nonisolated let kernelFailure: String?
   private let transformer: Transformer
   private let tokenizer: Tokenizer
   private let fused: FusedModel?
@@ -59,6 +61,7 @@ public actor SamplingBenchmark {
     transformer = loaded.transformer
     tokenizer = loaded.tokenizer
     fused = loaded.fused
+    kernelFailure = loaded.kernelFailure
     configuration = loaded.transformer.configuration
     dtype = loaded.options.dtype
     device = loaded.options.device

@@ -37,6 +37,7 @@ struct EditSession {
       let generator = try await ImageGenerator(
         model: files.model, tokenizer: files.tokenizer, options: compute.options,
         edits: jobs.contains(where: \.readsPicture))
+      console.warn(kernelFailure: generator.kernelFailure)
       let origin = PictureOrigin(
         settings: sampling.settings, files: files, digests: digests, dtype: generator.dtype,
         device: generator.device)

@@ -177,6 +177,7 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
     let digests = try Digests(files)
     let generator = try await ImageGenerator(
       model: files.model, tokenizer: files.tokenizer, options: options)
+    console.warn(kernelFailure: generator.kernelFailure)
     let evaluation = GenerationEvaluation(
       generator: generator, evaluator: evaluator, files: files, digests: digests, share: share,
       console: console, samples: samples, seed: seed,

@@ -18,6 +18,15 @@ struct Console {
     if !isQuiet { StandardStreams.writeError("mvar: \(text)") }
   }
 
+  /// What makes a GPU slow, if anything does.
+  func warn(kernelFailure: String?) {
+    guard let kernelFailure else { return }
+    note(
+      "warning: the GPU's kernels cannot be compiled, so that this takes ten to twenty times as long; "
+        + "`make setup DEVICE=cuda` brings what compiles them, and --no-fused does without them: "
+        + kernelFailure.prefix { $0 != "\n" })
+  }
+
   /// Progress of `total` steps.
   func progress(_ total: Int) -> Progress { Progress(total: total, isQuiet: isQuiet) }
 }

@@ -62,6 +62,7 @@ struct SampleCommand: AsyncParsableCommand {
     let digests = output.json == nil ? nil : try Digests(files)
     let generator = try await ImageGenerator(
       model: files.model, tokenizer: files.tokenizer, options: compute.options)
+    console.warn(kernelFailure: generator.kernelFailure)
     let size = batch ?? (output.trace != nil ? jobs.count : generator.device == .cpu ? 4 : 16)
     let origin = PictureOrigin(
       settings: sampling.settings, files: files, digests: digests, dtype: generator.dtype,

@@ -46,6 +46,7 @@ struct ServeCommand: AsyncParsableCommand {
     console.note("loading \(files.model)")
     let generator = try await ImageGenerator(
       model: files.model, tokenizer: files.tokenizer, options: compute.options, edits: true)
+    console.warn(kernelFailure: generator.kernelFailure)
     let server = try PictureServer(
       engine: GeneratorEngine(generator, name: name(of: files), edits: true),
       scheduler: load.scheduler(
