@@ -34,8 +34,10 @@ struct BenchReport: Encodable {
   let meanOfResult: Double
   let peakRSSBytes: Int
   let peakDeviceBytes: Int?
-  /// Of the first two runs, which compile kernels and record graphs.
+  /// Of the first runs: on a GPU two, which record graphs.
   let secondsOfFirstRuns: Double
+  /// Before them: kernels compiled, or read from where they are kept.
+  let secondsOfKernels: Double?
   let rates: DeviceRates?
   /// Seconds an image that no implementation beats on this device.
   let floor: Double?
@@ -45,6 +47,7 @@ struct BenchReport: Encodable {
     case program, torch, settings, runs, parts, rates
     case floor = "floor_seconds_per_image"
     case secondsOfFirstRuns = "seconds_of_first_runs"
+    case secondsOfKernels = "seconds_of_kernels"
     case secondsPerImage = "seconds_per_image"
     case secondsByScale = "seconds_by_scale"
     case meanOfResult = "mean_of_result"
@@ -60,6 +63,7 @@ struct BenchReport: Encodable {
   ) {
     peakDeviceBytes = deviceMemory
     secondsOfFirstRuns = settingUp / .seconds(1)
+    secondsOfKernels = benchmark.secondsOfKernels
     self.rates = rates
     self.parts = parts
     let images = Double(command.batch)
@@ -113,12 +117,15 @@ struct BenchReport: Encodable {
     let memory = peakDeviceBytes.map {
       "on the GPU   \(Quantity.rounded(Double($0) / 0x1p30, 2)) GiB"
     }
-    guard let rates, let floor else { return memory.map { [$0] } ?? [] }
+    let kernels = secondsOfKernels.map {
+      "kernels      \(Quantity.rounded($0, 2)) s to compile, or to read from where they are kept"
+    }
+    guard let rates, let floor else { return [kernels, memory].compactMap { $0 } }
     let copy = Quantity.rounded(rates.bytesPerSecond / 1e12, 2)
     let product = Quantity.rounded(rates.operationsPerSecond / 1e12, 0)
     let share = Quantity.rounded(100 * floor / secondsPerImage.total, 0)
     return [
-      memory,
+      kernels, memory,
       "floor        \(Quantity.rounded(floor, 4)) s an image, \(share) % of the time; copies at \(copy) TB/s, "
         + "products at \(product) TFLOP/s",
     ].compactMap { $0 }

@@ -18,6 +18,8 @@ actor ModelLoader {
     let fused: FusedModel?
     /// Why the fused kernels that were asked for, and are made for such a device, are not there.
     let kernelFailure: String?
+    /// What it took to compile the fused kernels, or to read them from where they are kept; nil where there are none.
+    let secondsOfKernels: Double?
     /// What the model's classes are called, where its file tells.
     var classNames: [String]?
     let options: ComputeOptions.Resolved
@@ -76,6 +78,8 @@ actor ModelLoader {
   ) -> Loaded {
     var kernelFailure: String?
     var fused: FusedModel?
+    let clock = ContinuousClock()
+    let start = clock.now
     if options.fused {
       do {
         fused = try FusedModel(transformer, tokenizer, float8: options.float8)
@@ -85,7 +89,8 @@ actor ModelLoader {
     }
     return Loaded(
       transformer: transformer, tokenizer: tokenizer, encoder: encoder, fused: fused,
-      kernelFailure: kernelFailure, options: options)
+      kernelFailure: kernelFailure,
+      secondsOfKernels: fused.map { _ in start.duration(to: clock.now).seconds }, options: options)
   }
 
   /// Compares what the headers tell, before anything large is read.

@@ -31,6 +31,8 @@ public actor SamplingBenchmark {
   public nonisolated let threads: Int
   /// As ``ImageGenerator/kernelFailure``.
   public nonisolated let kernelFailure: String?
+  /// What it took to compile the GPU's fused kernels, or to read them from where they are kept; nil where there are none.
+  public nonisolated let secondsOfKernels: Double?
   private let transformer: Transformer
   private let tokenizer: Tokenizer
   private let fused: FusedModel?
@@ -62,6 +64,7 @@ public actor SamplingBenchmark {
     tokenizer = loaded.tokenizer
     fused = loaded.fused
     kernelFailure = loaded.kernelFailure
+    secondsOfKernels = loaded.secondsOfKernels
     configuration = loaded.transformer.configuration
     dtype = loaded.options.dtype
     device = loaded.options.device
