@@ -32,6 +32,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--repeat", default="5")
     parser.add_argument("--baseline-repeat", default="3", help="0 leaves the baseline out")
+    parser.add_argument("--baseline", metavar="MODEL:DEPTH:BATCH,…", default="",
+                        help="rows that the baseline runs as well; all if left out")
     parser.add_argument("--compile", metavar="MODEL:DEPTH:BATCH,…", default="",
                         help="rows for which the baseline is also compiled, which takes minutes each")
     parser.add_argument("--limit", type=float, default=300, help="seconds for one row of one program")
@@ -57,7 +59,7 @@ def measured(command: list[str], limit: float) -> dict | None:
 
 
 def rows(o: argparse.Namespace):
-    compiled = set(filter(None, o.compile.split(",")))
+    eager, compiled = (set(filter(None, names.split(","))) for names in (o.baseline, o.compile))
     for depth in o.depths.split(","):
         for model in o.models.split(","):
             for batch in o.batches.split(","):
@@ -67,9 +69,10 @@ def rows(o: argparse.Namespace):
                 row["mvar"] = measured(ours, o.limit)
                 theirs = [sys.executable, str(BASELINE), *shape, "--device", "cuda", "--dtype", o.dtype, "--autocast",
                           "--cfg", "1.5", "--top-p", "0.96", "--repeat", o.baseline_repeat]
-                if o.baseline_repeat != "0":
+                name = f"{model}:{depth}:{batch}"
+                if o.baseline_repeat != "0" and (not eager or name in eager):
                     row["eager"] = measured(theirs, o.limit)
-                if f"{model}:{depth}:{batch}" in compiled:
+                if name in compiled:
                     row["compiled"] = measured(theirs + ["--compile"], o.limit)
                 yield row
 
