@@ -118,10 +118,9 @@ public final class CUDAKernels: @unchecked Sendable {
       uniqueKeysWithValues: FewRowsForm.names.map {
         ($0, try program.kernel($0, sharedBytes: FewRowsForm.mostSharedBytes(of: limit)))
       })
+    let multiplies = capability == 90 && MatrixUnitsForm.mostSharedBytes <= limit
     productsOnMatrixUnits = try Dictionary(
-      uniqueKeysWithValues: MatrixUnitsForm.tokenCounts.filter { _ in
-        capability == 90 && MatrixUnitsForm.mostSharedBytes <= limit
-      }.map { tokens in
+      uniqueKeysWithValues: (multiplies ? MatrixUnitsForm.tokenCounts : []).map { tokens in
         let name = MatrixUnitsForm.name(tokens: tokens)
         return (tokens, try program.kernel(name, sharedBytes: MatrixUnitsForm.mostSharedBytes))
       })

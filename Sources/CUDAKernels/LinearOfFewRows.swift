@@ -85,82 +85,15 @@ struct FewRowsForm: Hashable {
 }
 
 extension CUDAKernels {
-  /// x · weightᵀ + bias, and GELU (tanh form) of it if asked for.
-  ///
-  /// For few rows a kernel that reads the weight as fast as memory gives it, for some dozens one on Hopper's matrix units, else
-  /// libtorch's product.
-  ///
-  /// - Parameters:
-  ///   - x: `[…, K]`, contiguous.
-  ///   - weight: `[N, K]`.
-  ///   - bias: `[N]`.
-  /// - Returns: `[…, N]`.
-  public func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false) -> Tensor {
-    let N = weight.length(0)
-    let shape = x.shape
-    let rows = shape.dropLast().reduce(1, *)
-    func empty() -> Tensor { .empty(shape.dropLast() + [N], dtype: dtype, device: x.device) }
-    if let form = matrixUnitsForm(rows: rows, weight, parts: [1]) {
-      let y = empty()
-      multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
-      return y
-    }
-    guard let form = fewRowsForm(rows: rows, weight, parts: [1]) else {
-      if gelu, let bias { return x.linearGELU(weight, bias) }
-      return x.linear(weight, bias)
-    }
-    let y = empty()
-    multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
-    return y
-  }
-
-  /// x · weightᵀ + bias as a sum that the next kernel makes, which lets more multiprocessors share a product of few
-  /// columns.
-  ///
-  /// - Returns: `[parts, …, N]`, and the bias if no part has it.
-  public func linearInParts(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> PartialSums {
-    let (N, K) = weight.shape2
-    let shape = x.shape
-    let rows = shape.dropLast().reduce(1, *)
-    func empty(_ parts: Int) -> Tensor {
-      .empty([parts] + shape.dropLast() + [N], dtype: dtype, device: x.device)
-    }
-    if let form = matrixUnitsForm(rows: rows, weight, parts: [1, 2, 4, 8]) {
-      let y = empty(form.parts)
-      multiply(form, x, weight, bias, into: y, rows: rows, gelu: false)
-      return PartialSums(parts: y, bias: nil)
-    }
-    if let form = fewRowsForm(rows: rows, weight, parts: [1, 2, 4, 8]) {
-      let y = empty(form.parts)
-      multiply(form, x, weight, bias, into: y, rows: rows, gelu: false)
-      return PartialSums(parts: y, bias: nil)
-    }
-    let parts = Self.parts(rows: rows, inputs: K, outputs: N)
-    guard parts > 1 else {
-      return PartialSums(parts: linear(x, weight, bias).unsqueeze(0), bias: nil)
-    }
-    let left = x.reshape(rows, parts, K / parts).permute(1, 0, 2)
-    let right = weight.reshape(N, parts, K / parts).permute(1, 2, 0)
-    return PartialSums(
-      parts: left.matmul(right).reshape([parts] + shape.dropLast() + [N]), bias: bias)
-  }
-
-  /// So many that every multiprocessor has something to do in libtorch's product, whose blocks have 128 rows and columns.
-  static func parts(rows: Int, inputs: Int, outputs: Int) -> Int {
-    let blocks = ((rows + 127) / 128) * ((outputs + 127) / 128)
-    return [8, 4, 2].first {
-      inputs % (128 * $0) == 0 && inputs / $0 >= 512 && blocks * $0 <= 192
-    } ?? 1
-  }
-
-  private func fewRowsForm(rows: Int, _ weight: Tensor, parts: [Int]) -> FewRowsForm? {
+  func fewRowsForm(rows: Int, _ weight: Tensor, parts: [Int]) -> FewRowsForm? {
     let (N, K) = weight.shape2
     return FewRowsForm(
       rows: rows, inputs: K, outputs: N, parts: parts, multiprocessors: multiprocessors,
       largestSharedMemory: largestSharedMemory)
   }
 
-  private func multiply(
+  /// x · weightᵀ + bias into `[parts, rows, N]`.
+  func multiply(
     _ form: FewRowsForm, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, into y: Tensor, rows: Int,
     gelu: Bool
   ) {
@@ -176,14 +109,4 @@ extension CUDAKernels {
         .int(gelu ? 1 : 0), .int(yieldsLate ? 1 : 0),
       ])
   }
-}
-
-/// A tensor as a sum over the first axis, and of a bias.
-public struct PartialSums {
-  /// `[parts, …, N]`
-  public let parts: Tensor
-  /// `[N]`, still to be added.
-  public let bias: Tensor?
-
-  public init(parts: Tensor, bias: Tensor? = nil) { (self.parts, self.bias) = (parts, bias) }
 }
