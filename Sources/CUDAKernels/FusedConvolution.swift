@@ -66,17 +66,18 @@ enum ConvolutionForm: Hashable, CaseIterable {
 }
 
 /// The norm and SiLU in front of a convolution.
-struct ConvolutionNorm {
-  /// Float32 `[B, 2, C]`, or what they are made of: sums `[1, slices, 32, 2]` of one picture, weight and shift.
-  private(set) var factors: Tensor?
-  private(set) var sums: Tensor?
-  private(set) var weight: Tensor?
-  private(set) var shift: Tensor?
+enum ConvolutionNorm {
+  /// Float32 `[B, 2, C]`.
+  case factors(Tensor)
+  /// What they are made of: sums `[1, slices, 32, 2]` of one picture, weight and shift.
+  case ofSums(Tensor, weight: Tensor, shift: Tensor)
 
-  static func factors(_ factors: Tensor) -> ConvolutionNorm { ConvolutionNorm(factors: factors) }
+  fileprivate var factors: Tensor? {
+    if case .factors(let factors) = self { factors } else { nil }
+  }
 
-  static func ofSums(_ sums: Tensor, weight: Tensor, shift: Tensor) -> ConvolutionNorm {
-    ConvolutionNorm(sums: sums, weight: weight, shift: shift)
+  fileprivate var source: (sums: Tensor, weight: Tensor, shift: Tensor)? {
+    if case .ofSums(let sums, let weight, let shift) = self { (sums, weight, shift) } else { nil }
   }
 }
 
@@ -149,6 +150,7 @@ extension CUDAKernels {
     adding added: Tensor?, _ plan: ConvolutionPlan
   ) -> NormInput {
     let (B, stride, H, W) = x.shape4
+    let source = norm?.source
     return finished(plan, like: x, (B, weights.bias.count, H, W), weights, adding: added) {
       blocks, out, sums in
       convolutions[plan.form]!.plain(
@@ -157,8 +159,8 @@ extension CUDAKernels {
           .tensor(x), .optional(norm?.factors), .tensor(weights.taps), .tensor(weights.bias),
           .optional(added), .tensor(out), .tensor(sums), .int(B), .int(H), .int(W),
           .int(channels), .int(stride), .int(weights.bias.count), .int(plan.parts),
-          .optional(norm?.sums), .optional(norm?.weight), .optional(norm?.shift),
-          .int(norm?.sums?.length(1) ?? 0),
+          .optional(source?.sums), .optional(source?.weight), .optional(source?.shift),
+          .int(source?.sums.length(1) ?? 0),
         ])
     }
   }
