@@ -67,30 +67,28 @@ __device__ __forceinline__ void wait_for_products_but() {
 #define REGISTERS_18(d) REGISTERS_16(d), FOUR_REGISTERS(d, 16), FOUR_REGISTERS(d, 17)
 #define REGISTERS_25(d) REGISTERS_18(d), FOUR_REGISTERS(d, 18), FOUR_REGISTERS(d, 19), FOUR_REGISTERS(d, 20), \
   FOUR_REGISTERS(d, 21), FOUR_REGISTERS(d, 22), FOUR_REGISTERS(d, 23), FOUR_REGISTERS(d, 24)
-#define SUMS_OF_64 " {" NUMBERS_8 "}"
-#define REGISTERS_OF_64(d) REGISTERS_8(d)
 
 // A group's sums of 64 × 64: in warp w, d[4i], d[4i + 1] = (16w + g, 8i + 2t), (16w + g, 8i + 2t + 1); d[4i + 2], d[4i + 3] the
 // same of row 16w + g + 8.
 
 /// d += a · bᵀ for 64 rows of A and 64 of B, 16 long; d = a · bᵀ where not `adds`.
 __device__ __forceinline__ void multiply_64_by_64(float *d, uint64 a, uint64 b, int adds) {
-  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES SUMS_OF_64
-               ", %32, %33, p, 1, 1, 0, 0;}"
-               : REGISTERS_OF_64(d)
+  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES " {" NUMBERS_8
+               "}, %32, %33, p, 1, 1, 0, 0;}"
+               : REGISTERS_8(d)
                : "l"(a), "l"(b), "r"(adds));
 }
 
 /// d += a · b for 64 rows of A, 16 long, in registers as sums are, and 16 rows of 64 of B; d = a · b where not `adds`.
 __device__ __forceinline__ void multiply_by_columns(float *d, const uint32 *a, uint64 b, int adds) {
-  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %37, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES SUMS_OF_64
-               ", {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"
-               : REGISTERS_OF_64(d)
+  asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %37, 0;\nwgmma.mma_async.sync.aligned.m64n64k16." MATRIX_TYPES " {" NUMBERS_8
+               "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"
+               : REGISTERS_8(d)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
 }
 
 /// Keeps what reads sums behind the wait for them.
-__device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_OF_64(d)::"memory"); }
+__device__ __forceinline__ void settle(float *d) { asm volatile("" : REGISTERS_8(d)::"memory"); }
 
 /// d += a · bᵀ for 64 rows of A and 8·COLUMNS of B, 16 long; sums lie as those of 64 × 64 do.
 template <int COLUMNS>

@@ -145,6 +145,7 @@ char *launch(ct_kernel kernel, const ct_launch *how, const uint64_t *arguments, 
     std::vector<CUtensorMap> maps(how->matrix_count);
     for (size_t i = 0; i < maps.size(); i++) maps[i] = tensor_map(how->matrices[i]);
     std::vector<void *> pointers;
+    pointers.reserve(maps.size() + argument_count);
     for (auto &map : maps) pointers.push_back(&map);
     for (size_t i = 0; i < argument_count; i++) pointers.push_back(const_cast<uint64_t *>(arguments + i));
     CUlaunchAttribute attribute = {};
