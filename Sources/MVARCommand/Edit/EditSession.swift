@@ -34,10 +34,8 @@ struct EditSession {
         try Files.checkWritable(file)
       }
       let digests = output.json == nil ? nil : try Digests(files)
-      let generator = try await ImageGenerator(
-        model: files.model, tokenizer: files.tokenizer, options: compute.options,
-        edits: jobs.contains(where: \.readsPicture))
-      console.warn(kernelFailure: generator.kernelFailure)
+      let generator = try await files.generator(
+        compute.options, edits: jobs.contains(where: \.readsPicture), console)
       let origin = PictureOrigin(
         settings: sampling.settings, files: files, digests: digests, dtype: generator.dtype,
         device: generator.device)

@@ -175,9 +175,7 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
     let files = try ModelFiles(model: model!, tokenizer: tokenizer)
     let real = share.isFirst ? try await readReference(evaluator, console) : nil
     let digests = try Digests(files)
-    let generator = try await ImageGenerator(
-      model: files.model, tokenizer: files.tokenizer, options: options)
-    console.warn(kernelFailure: generator.kernelFailure)
+    let generator = try await files.generator(options, console)
     let evaluation = GenerationEvaluation(
       generator: generator, evaluator: evaluator, files: files, digests: digests, share: share,
       console: console, samples: samples, seed: seed,

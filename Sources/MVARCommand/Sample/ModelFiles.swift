@@ -49,6 +49,18 @@ struct ModelFiles {
       model: found[0].path, tokenizer: found.count > 1 ? found[1].path : nil)
   }
 
+  /// Loads them, and warns where the GPU's kernels are missing.
+  ///
+  /// - Throws: As `ImageGenerator.init`.
+  func generator(_ options: ComputeOptions, edits: Bool = false, _ console: Console) async throws
+    -> ImageGenerator
+  {
+    let generator = try await ImageGenerator(
+      model: model, tokenizer: tokenizer, options: options, edits: edits)
+    console.warn(kernelFailure: generator.kernelFailure)
+    return generator
+  }
+
   /// The size of the pictures, in pixels.
   func pictureSize() throws -> (width: Int, height: Int) {
     let patch = try Checkpoint(tokenizer).tokenizerConfiguration().patchSize

@@ -60,9 +60,7 @@ struct SampleCommand: AsyncParsableCommand {
   {
     let console = Console(isQuiet: output.quiet, outputIsRecord: output.json == "-")
     let digests = output.json == nil ? nil : try Digests(files)
-    let generator = try await ImageGenerator(
-      model: files.model, tokenizer: files.tokenizer, options: compute.options)
-    console.warn(kernelFailure: generator.kernelFailure)
+    let generator = try await files.generator(compute.options, console)
     let size = batch ?? (output.trace != nil ? jobs.count : generator.device == .cpu ? 4 : 16)
     let origin = PictureOrigin(
       settings: sampling.settings, files: files, digests: digests, dtype: generator.dtype,

@@ -44,9 +44,7 @@ struct ServeCommand: AsyncParsableCommand {
     let console = Console(isQuiet: logs.quiet)
     let files = try await checkpoints.files(console)
     console.note("loading \(files.model)")
-    let generator = try await ImageGenerator(
-      model: files.model, tokenizer: files.tokenizer, options: compute.options, edits: true)
-    console.warn(kernelFailure: generator.kernelFailure)
+    let generator = try await files.generator(compute.options, edits: true, console)
     let server = try PictureServer(
       engine: GeneratorEngine(generator, name: name(of: files), edits: true),
       scheduler: load.scheduler(
