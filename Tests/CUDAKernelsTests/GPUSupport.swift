@@ -6,11 +6,6 @@ import TorchTestSupport
 
 // What tests of kernels share.
 
-let hasGPU: Bool = {
-  try? LibTorch.load(cuda: true)
-  return LibTorch.hasNVIDIADriver && CUDA.isAvailable
-}()
-let gpu = Device.cuda(0)
 let types: [DType] = [.bfloat16, .float16]
 let kernelSets = types.flatMap { dtype in
   [false, true].map { KernelSet(dtype: dtype, isOfSmallGPU: $0) }

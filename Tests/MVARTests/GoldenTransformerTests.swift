@@ -9,9 +9,10 @@ import TorchTestSupport
 @Suite(.serialized) struct GoldenTransformerTests {
   init() throws { try LibTorch.load() }
 
-  @Test(arguments: Golden.all) func samples(_ golden: Golden) throws {
-    let model = try Transformer.load(Checkpoint(golden.modelFile))
-    let tokenizer = try Tokenizer.load(Checkpoint(Golden.tokenizerFile))
+  @Test(arguments: Golden.all, hasGPU ? [Device.cpu, gpu] : [.cpu])
+  func samples(_ golden: Golden, device: Device) throws {
+    let model = try Transformer.load(Checkpoint(golden.modelFile), device: device)
+    let tokenizer = try Tokenizer.load(Checkpoint(Golden.tokenizerFile), device: device)
     let settings = try golden.settings()
     #expect(model.configuration.schedule == (try golden.schedule()))
     #expect(model.configuration.classes == settings.classes)
@@ -20,17 +21,17 @@ import TorchTestSupport
         transformer: model, tokenizer: tokenizer, labels: settings.labels, seeds: [0, 1],
         settings: settings.labels.map { _ in
           SamplingSettings(guidance: settings.cfg, topK: 1, topP: 1)
-        })
+        }, device: device)
       let scales = Array(sampler)
       for scale in scales {
         let expected = try golden.tensor("sample.tokens.\(scale.index)")
-        #expect(try scale.tokens.isEqual(to: expected), "scale \(scale.index)")
+        #expect(try scale.tokens.to(.cpu).isEqual(to: expected), "scale \(scale.index)")
       }
-      let logits = Tensor.concatenate(scales.map { everyEighth($0.logits) }, axis: 1)
+      let logits = Tensor.concatenate(scales.map { everyEighth($0.logits.to(.cpu)) }, axis: 1)
       let expected = try golden.tensor("sample.logits_before_guidance.every8th")
       #expect(try distance(logits, expected) < 1e-3)
       let image = tokenizer.decode(fHat: scales.last!.fHat) * 0.5 + 0.5
-      #expect(try distance(image, golden.tensor("sample.image.float16")) < 2.0 / 255)
+      #expect(try distance(image.to(.cpu), golden.tensor("sample.image.float16")) < 2.0 / 255)
     }
   }
 

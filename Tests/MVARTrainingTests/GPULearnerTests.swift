@@ -1,18 +1,12 @@
 import MVAR
 import Testing
 import Torch
+import TorchTestSupport
 
 @testable import MVARTraining
 
-private let hasGPU: Bool = {
-  try? LibTorch.load(cuda: true)
-  return LibTorch.hasNVIDIADriver && CUDA.isAvailable
-}()
-
 /// Training in 16 bits on a GPU, with its fused kernels, against float32 on the CPU.
 @Suite(.serialized, .enabled(if: hasGPU, "needs a GPU")) struct GPULearnerTests {
-  private let gpu = Device.cuda(0)
-
   private func losses(
     _ precision: DType, _ device: Device, steps: Int, recomputes: Bool = false
   ) throws -> (losses: [Double], weights: [Tensor]) {

@@ -178,7 +178,3 @@ import TorchTestSupport
     #expect(arrivedInTime == [true, true])
   }
 }
-
-private let hasGPU: Bool = {
-  (try? LibTorch.load()) != nil && CUDA.isAvailable
-}()
