@@ -18,6 +18,10 @@ enum PNG {
     return (picture, try reader.orientation())
   }
 
+  /// zlib's own choice, 6, took twice as long for photographs of 256 px (11 ms, here 5) and made them 5 % smaller. A GPU makes
+  /// such a picture in 2 to 9 ms.
+  private static let compressionLevel: Int32 = 2
+
   /// A file of 8-bit RGB without interlacing.
   static func encode(_ picture: Picture, metadata: PictureMetadata, name: String)
     throws(PictureError) -> [UInt8]
@@ -30,6 +34,7 @@ enum PNG {
       if status != 0 { throw .encoding(name, "PNG", message(status)) }
     }
     try check(spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1))
+    try check(spng_set_option(context, SPNG_IMG_COMPRESSION_LEVEL, compressionLevel))
     var header = spng_ihdr()
     guard let width = Int32(exactly: picture.width), let height = Int32(exactly: picture.height)
     else { throw .tooLargeFor("PNG", side: Int(Int32.max), picture, name) }
