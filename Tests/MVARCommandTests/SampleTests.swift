@@ -168,6 +168,24 @@ extension CommandTests {
       try Mvar.run(both + Mvar.exact, in: folder).expectSuccess()
     }
 
+    @Test func keepsTheOthersWhereOneCannotBeWritten() throws {
+      let blocked = "out/0001-class0-seed1.png"
+      try FileManager.default.createDirectory(
+        atPath: folder.file(blocked), withIntermediateDirectories: true)
+      let run = try Mvar.run(
+        Golden.mvar64.sampling + [
+          "--quiet", "--count", "6", "--class", "0", "--batch", "3", "--json", "record.json",
+        ], in: folder)
+      run.expectFailure(1, [blocked])
+      let record = try Data(contentsOf: URL(filePath: folder.file("record.json")))
+      let files = try JSONDecoder().decode([Record].self, from: record).map(\.file)
+      #expect(files.first == "out/0000-class0-seed0.png")
+      #expect(files == files.sorted() && !files.contains(blocked))
+      let names = try FileManager.default.contentsOfDirectory(atPath: folder.file("out")).sorted()
+      #expect(names.map { "out/\($0)" } == (files + [blocked]).sorted())
+      for file in files { _ = try Picture(contentsOf: folder.file(file)) }
+    }
+
     @Test func stopsAtControlC() throws {
       let running = try Mvar.Running(
         Mvar.path,

@@ -1,7 +1,7 @@
 import MVAR
 import Pictures
 
-/// Draws results batch by batch and writes each as it is finished.
+/// Draws results batch by batch, and writes those that are finished while the next are drawn.
 struct EditRun {
   let generator: ImageGenerator
   let origin: PictureOrigin
@@ -10,7 +10,8 @@ struct EditRun {
   let console: Console
   /// What a drawn picture still needs.
   let finish: (Picture) -> Picture
-  private var records: [EditRecord] = []
+  /// Without a record for a preview.
+  private var writing = BackgroundWork<EditRecord?>()
   private var pictures: [Picture] = []
   private var progress: Progress
 
@@ -39,6 +40,7 @@ struct EditRun {
       failure = error
       await generator.drain()
     }
+    do { try await writing.finish() } catch { failure = failure ?? error }
     progress.finish()
     try finish(jobs, after: failure)
   }
@@ -55,33 +57,38 @@ struct EditRun {
       guard let drawn = scale.pictures else { continue }
       let results = drawn.map(finish)
       for (index, picture) in zip(range, results) where output.previews {
-        try write(picture, jobs[index], to: preview(index, scale: scale.index))
+        try await write(picture, jobs[index], to: preview(index, scale: scale.index)) { nil }
       }
       guard scale.isLast else { continue }
       let seconds = start.duration(to: .now).inSeconds / Double(part.count)
       for (index, picture) in zip(range, results) {
-        try keep(picture, jobs[index], index, seconds)
+        try await keep(picture, jobs[index], index, seconds)
       }
     }
     try Task.checkCancellation()
     progress.milestone("\(range.upperBound) of \(jobs.count) pictures")
   }
 
-  private mutating func keep(_ picture: Picture, _ job: EditJob, _ index: Int, _ seconds: Double)
-    throws
-  {
-    let file = destination.files[index]
-    try write(picture, job, to: file)
-    records.append(
-      EditRecord(
-        job, index: index, file: file, picture: picture, origin: origin, seconds: seconds))
+  private mutating func keep(
+    _ picture: Picture, _ job: EditJob, _ index: Int, _ seconds: Double
+  ) async throws {
+    let (file, origin) = (destination.files[index], origin)
+    try await write(picture, job, to: file) {
+      EditRecord(job, index: index, file: file, picture: picture, origin: origin, seconds: seconds)
+    }
     if output.grid != nil { pictures.append(picture) }
   }
 
-  private func write(_ picture: Picture, _ job: EditJob, to file: String) throws {
+  private mutating func write(
+    _ picture: Picture, _ job: EditJob, to file: String,
+    record: @escaping @Sendable () -> EditRecord?
+  ) async throws {
     let texts = origin.texts(
       label: job.label, name: job.className, seed: job.seed, edit: job.description)
-    try picture.write(to: file, as: PictureFormat(endingOf: file), texts: texts)
+    try await writing.add {
+      try picture.write(to: file, as: PictureFormat(endingOf: file), texts: texts)
+      return record()
+    }
   }
 
   private func preview(_ index: Int, scale: Int) -> String {
@@ -92,6 +99,7 @@ struct EditRun {
   }
 
   private func finish(_ jobs: [EditJob], after failure: (any Error)?) throws {
+    let records = writing.outputs.compactMap { $0 }
     if let grid, failure == nil {
       let texts: PictureMetadata = ["Software": "mvar \(version)"]
       let columns = jobs.count <= 12 ? jobs.count : nil

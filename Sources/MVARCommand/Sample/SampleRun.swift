@@ -1,13 +1,14 @@
 import MVAR
 import Pictures
 
-/// Draws pictures batch by batch and writes each as it is finished.
+/// Draws pictures batch by batch, and writes those that are finished while the next are drawn.
 struct SampleRun {
   let generator: ImageGenerator
   let origin: PictureOrigin
   let destination: SampleDestination
   let console: Console
-  private var records: [PictureRecord] = []
+  /// Without a record for a preview.
+  private var writing = BackgroundWork<PictureRecord?>()
   private var pictures: [Picture] = []
   private var progress: Progress
 
@@ -35,6 +36,7 @@ struct SampleRun {
       failure = error
       await generator.drain()
     }
+    do { try await writing.finish() } catch { failure = failure ?? error }
     progress.finish()
     try finish(jobs, after: failure)
   }
@@ -49,32 +51,45 @@ struct SampleRun {
       let label =
         "scale \(scale.index + 1) of \(scale.count), picture \(jobs[0].index + 1) of \(total)"
       progress.advance(label, by: sizes[scale.index].count * jobs.count)
-      if destination.previews { try writePreviews(scale, jobs) }
+      if destination.previews { try await writePreviews(scale, jobs) }
       guard scale.isLast, let pictures = scale.pictures else { continue }
       let seconds = start.duration(to: .now).inSeconds / Double(jobs.count)
-      for (job, picture) in zip(jobs, pictures) { try keep(picture, of: job, seconds) }
+      for (job, picture) in zip(jobs, pictures) {
+        try await keep(picture, of: job, seconds)
+      }
     }
     try Task.checkCancellation()
     progress.milestone("\(jobs.last!.index + 1) of \(total) pictures")
   }
 
-  private mutating func keep(_ picture: Picture, of job: SampleJob, _ seconds: Double) throws {
-    let file = destination.file(job)
-    try picture.write(to: file, as: destination.format.format, texts: origin.texts(job))
-    records.append(
-      PictureRecord(job, file: file, picture: picture, origin: origin, seconds: seconds))
+  private mutating func keep(_ picture: Picture, of job: SampleJob, _ seconds: Double) async throws
+  {
+    let (file, origin) = (destination.file(job), origin)
+    try await write(picture, of: job, to: file) {
+      PictureRecord(job, file: file, picture: picture, origin: origin, seconds: seconds)
+    }
     if destination.grid != nil { pictures.append(picture) }
   }
 
-  private func writePreviews(_ scale: GeneratedScale, _ jobs: [SampleJob]) throws {
+  private mutating func writePreviews(_ scale: GeneratedScale, _ jobs: [SampleJob]) async throws {
     for (job, picture) in zip(jobs, scale.pictures ?? []) {
-      try picture.write(
-        to: destination.preview(job, scale: scale.index), as: destination.format.format,
-        texts: origin.texts(job))
+      try await write(picture, of: job, to: destination.preview(job, scale: scale.index)) { nil }
+    }
+  }
+
+  private mutating func write(
+    _ picture: Picture, of job: SampleJob, to file: String,
+    record: @escaping @Sendable () -> PictureRecord?
+  ) async throws {
+    let (format, origin) = (destination.format.format, origin)
+    try await writing.add {
+      try picture.write(to: file, as: format, texts: origin.texts(job))
+      return record()
     }
   }
 
   private func finish(_ jobs: [SampleJob], after failure: (any Error)?) throws {
+    let records = writing.outputs.compactMap { $0 }
     if let grid = destination.grid, failure == nil { try writeGrid(jobs, to: grid) }
     if let json = destination.json { try Record.write(records, to: json) }
     if let failure {

@@ -167,15 +167,17 @@ struct Delivery: Sendable {
   var finish: @Sendable (Picture) -> Picture = { $0 }
   var preview: @Sendable (Picture) -> Picture = { $0 }
 
-  /// All pictures, once they are finished.
+  /// All pictures, once they are finished; their files are made side by side.
   func images(_ events: OrderEvents) async throws -> [ImageData] {
-    var images: [Int: ImageData] = [:]
-    for try await event in events {
-      if case .finished(let index, let picture) = event {
-        images[index] = try image(index, picture)
+    try await withThrowingTaskGroup(of: (Int, ImageData).self) { making in
+      for try await event in events {
+        guard case .finished(let index, let picture) = event else { continue }
+        making.addTask { (index, try image(index, picture)) }
       }
+      var images: [Int: ImageData] = [:]
+      for try await (index, image) in making { images[index] = image }
+      return images.sorted { $0.key < $1.key }.map(\.value)
     }
-    return images.sorted { $0.key < $1.key }.map(\.value)
   }
 
   func answer(_ images: [ImageData]) -> ImagesAnswer {
