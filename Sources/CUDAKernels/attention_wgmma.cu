@@ -27,8 +27,8 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
                                                     int unit) {
   constexpr int THREADS = GROUPS_OF_WARPS * 128, QUERIES = GROUPS_OF_WARPS * 64 * ROUNDS;
   constexpr int QUERY_PLANE = QUERIES * 16 + 16, KEY_PLANE = ALL * 16 + 16;
-  extern __shared__ __align__(128) unsigned char room[];
-  unsigned char *const queries = room, *const keys = queries + 8 * QUERY_PLANE, *const values = keys + 8 * KEY_PLANE;
+  extern __shared__ __align__(128) unsigned char planes[];
+  unsigned char *const queries = planes, *const keys = queries + 8 * QUERY_PLANE, *const values = keys + 8 * KEY_PLANE;
   float *const key_factors = reinterpret_cast<float *>(values + 8 * KEY_PLANE);
   let_successor_start();
   wait_for_predecessor();

@@ -49,8 +49,8 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
     const half_t *projected, const half_t *shared, half_t *out, float *squares, const float *conv_weight,
     const float *conv_bias, const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before,
     half_t *conv_after, half_t *state, int n, int reads_state, int keeps_state) {
-  extern __shared__ __align__(128) unsigned char room[];
-  unsigned char *const xs = room, *const hs = xs + 8 * SCAN_PLANE, *const bs = hs + 8 * SCAN_PLANE, *const cs = bs + 8 * COPIED_PLANE;
+  extern __shared__ __align__(128) unsigned char scan_planes[];
+  unsigned char *const xs = scan_planes, *const hs = xs + 8 * SCAN_PLANE, *const bs = hs + 8 * SCAN_PLANE, *const cs = bs + 8 * COPIED_PLANE;
   half_t *const zs = reinterpret_cast<half_t *>(cs + 8 * COPIED_PLANE), *const raw = zs + 64 * ROW;
   __shared__ __align__(16) float dts[64], cumulative[64], to_sixteenth[64], decays[4];
   // What the head's weights are, here and not in registers: there are none left, and memory of a thread's own is read in the same
@@ -128,15 +128,16 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
     round ^= 1;
     __syncthreads();
 
+    // Before the products begin, as the compiler may else have h wait for them.
+    const float4 groups = *reinterpret_cast<const float4 *>(decays);
+    const float fade = __expf(groups.x + groups.y + groups.z + groups.w);
+    for (int i = 0; i < 32; i++) h[i] *= fade;
     float s[32];
     begin_products();
 #pragma unroll
     for (int i = 0; i < 4; i++) multiply_64_by_64(s, c_rows + i * 2 * (COPIED_PLANE / 16), b_rows + i * 2 * (COPIED_PLANE / 16), i > 0);
     commit_products();
     // h = h·(decay to the end) + (x ⊙ dt ⊙ decay to the end)ᵀ · B.
-    const float4 groups = *reinterpret_cast<const float4 *>(decays);
-    const float fade = __expf(groups.x + groups.y + groups.z + groups.w);
-    for (int i = 0; i < 32; i++) h[i] *= fade;
     uint32 x[4][4];
     const half_t *const own_tile =
         reinterpret_cast<const half_t *>(xs + (warp * 2 + lane / 8 % 2) * SCAN_PLANE + (lane / 16 * 8 + lane % 8) * 16);
