@@ -351,11 +351,11 @@ struct FusedTrainingTests {
       (.var, .bfloat16, .l2), (.var, .float16, .scaled),
     ] as [(TransformerConfiguration.Kind, DType, TransformerConfiguration.AttentionNorm)])
   func givesTheReadableGradients(
-    _ kind: TransformerConfiguration.Kind, _ dtype: DType,
+    _ model: TransformerConfiguration.Kind, _ dtype: DType,
     norm: TransformerConfiguration.AttentionNorm
   ) throws {
     try withTorchErrors {
-      let configuration = configuration(kind, norm)
+      let configuration = configuration(model, norm)
       let exact = try run(configuration, .float32, fused: false)
       let plain = try run(configuration, dtype, fused: false)
       let fused = try run(configuration, dtype, fused: true)
@@ -367,18 +367,29 @@ struct FusedTrainingTests {
       #expect(
         try error(fused.losses, exact.losses) <= 1.5 * error(plain.losses, exact.losses) + 1e-3)
       #expect(fused.gradients.map(\.name) == exact.gradients.map(\.name))
+      // Of four numbers one rounding may be lucky: what 16 bits cost is the most of all blocks' gradients of this kind.
+      var unavoidable: [Substring: Double] = [:]
+      for (index, (name, expected)) in exact.gradients.enumerated() {
+        let error = try error(plain.gradients[index].gradient, expected)
+        unavoidable[kind(name), default: 0] = max(
+          unavoidable[kind(name)] ?? 0, try error / [expected].norms().item())
+      }
       for (index, (name, expected)) in exact.gradients.enumerated() {
         let found = fused.gradients[index].gradient
-        let length = try [expected].norms().item()
-        let unavoidable = try error(plain.gradients[index].gradient, expected)
-        #expect(
-          try error(found, expected) <= 2 * unavoidable + 0.01 * length, "\(name): of \(length)")
+        let allowed =
+          try (2 * unavoidable[kind(name)]! + 0.01) * [expected].norms().item()
+        #expect(try error(found, expected) <= allowed, "\(name)")
         #expect(try found.isEqual(to: again.gradients[index].gradient), "\(name)")
         #expect(
-          try error(recomputed.gradients[index].gradient, expected) <= 2 * unavoidable
-            + 0.01 * length, "\(name), computed again")
+          try error(recomputed.gradients[index].gradient, expected) <= allowed,
+          "\(name), computed again")
       }
     }
+  }
+
+  /// A parameter's name without the block that it is of.
+  private func kind(_ name: String) -> Substring {
+    name.hasPrefix("blocks.") ? name.drop { $0 != "." }.dropFirst().drop { $0 != "." } : name[...]
   }
 
   /// Random parameters in float32, each a leaf.
