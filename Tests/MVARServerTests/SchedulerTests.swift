@@ -260,7 +260,8 @@ struct SchedulerTests {
   @Test func nothingIsTakenBeforeTheModelIsReady() async throws {
     let engine = FakeEngine(open: false)
     let scheduler = PictureScheduler(
-      engine: engine, configuration: .init(batch: 4, warmUp: [1, 4]), logger: quietLogger)
+      engine: engine, configuration: .init(batch: 4, warmUp: [1, 4], warmUpRuns: 2),
+      logger: quietLogger)
     await #expect(throws: OrderFailure.starting) { try await scheduler.submit(order()) }
     let run = Task { try await scheduler.run() }
     try await eventually("warming up begins") { engine.batches.count == 1 }
@@ -268,9 +269,22 @@ struct SchedulerTests {
     await engine.gate.open()
     await scheduler.waitUntilReady()
     #expect(await scheduler.isReady)
-    #expect(engine.batches.map(\.count) == [1, 4])
+    #expect(engine.batches.map(\.count) == [1, 1, 4, 4])
     run.cancel()
     _ = await run.result
+  }
+
+  @Test func warmingUpEndsWhereMemoryRunsOut() async throws {
+    let engine = FakeEngine()
+    engine.fail(with: out)
+    let warmed = SchedulerConfiguration(batch: 8, warmUp: [2, 4, 8], warmUpRuns: 3)
+    try await withScheduler(engine, warmed) { scheduler in
+      await scheduler.waitUntilReady()
+      #expect(engine.batches.map(\.count) == [2])
+      let drawn = try await pictures(of: order(2), scheduler)
+      #expect(drawn.count == 2)
+      #expect(engine.batches.map(\.count) == [2, 1, 1])
+    }
   }
 
   @Test func stoppingFinishesWhatHasBegunAndGivesBackTheRest() async throws {

@@ -25,4 +25,12 @@ import Torch
     }
     #expect(work.result == nil)
   }
+
+  @Test func everyBatchHasASize() {
+    #expect(PaddedBatch.sizes(upTo: 64) == [1, 2, 4, 8, 16, 32, 48, 64])
+    for most in 1...130 {
+      let sizes = PaddedBatch.sizes(upTo: most)
+      #expect(sizes == Set((1...most).map(PaddedBatch.size)).sorted())
+    }
+  }
 }

@@ -48,4 +48,11 @@ enum PaddedBatch {
     let step = count <= 64 ? 16 : 32
     return (count + step - 1) / step * step
   }
+
+  /// All of them that batches of up to `most` images need, ascending.
+  static func sizes(upTo most: Int) -> [Int] {
+    var sizes: [Int] = []
+    while (sizes.last ?? 0) < most { sizes.append(size(for: (sizes.last ?? 0) + 1)) }
+    return sizes
+  }
 }

@@ -63,6 +63,13 @@ public actor ImageGenerator {
     return (final.width * patch, final.height * patch)
   }
 
+  /// The sizes of batch that a GPU records its work for, ascending, until there is room for `most` pictures; a batch takes the
+  /// next size that holds it. Of each size the first batch is drawn slowly, the second is recorded. Empty where nothing is
+  /// recorded, as on a CPU.
+  public nonisolated func recordedBatchSizes(upTo most: Int) -> [Int] {
+    fused == nil ? [] : PaddedBatch.sizes(upTo: most)
+  }
+
   /// The finished pictures of one batch.
   ///
   /// - Throws: ``MVARError`` for classes or settings out of range, `TorchError` if memory runs out,

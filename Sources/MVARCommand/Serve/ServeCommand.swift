@@ -47,8 +47,7 @@ struct ServeCommand: AsyncParsableCommand {
     let generator = try await files.generator(compute.options, edits: true, console)
     let server = try PictureServer(
       engine: GeneratorEngine(generator, name: name(of: files), edits: true),
-      scheduler: load.scheduler(
-        isGPU: generator.device != .cpu, isLoopback: configuration.isLoopback),
+      scheduler: load.scheduler(for: generator, isLoopback: configuration.isLoopback),
       configuration: configuration, logger: logs.logger())
     try await serve(server, console)
   }

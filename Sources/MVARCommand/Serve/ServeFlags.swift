@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import MVAR
 import MVARServer
 
 /// Where a server can be reached, and by whom.
@@ -104,14 +105,17 @@ struct LoadFlags: ParsableArguments {
     configuration.maxConnections = maxConnections
   }
 
-  func scheduler(isGPU: Bool, isLoopback: Bool) -> SchedulerConfiguration {
+  func scheduler(for generator: ImageGenerator, isLoopback: Bool) -> SchedulerConfiguration {
+    let isGPU = generator.device != .cpu
     let batch = batch ?? (isGPU ? 32 : 4)
+    let recorded = generator.recordedBatchSizes(upTo: batch)
     return SchedulerConfiguration(
       batch: batch, queue: queue,
       queuePerAddress: queuePerAddress ?? (isLoopback ? queue : max(queue / 2, 1)),
       timeout: .seconds(timeout),
-      // A GPU prepares itself for each size; a CPU has nothing to prepare.
-      warmUp: isGPU ? [1, batch] : [1])
+      // A GPU prepares itself for each size, in two runs where it records them; a CPU has nothing to prepare.
+      warmUp: !recorded.isEmpty ? recorded : isGPU ? [1, batch] : [1],
+      warmUpRuns: recorded.isEmpty ? 1 : 3)
   }
 }
 

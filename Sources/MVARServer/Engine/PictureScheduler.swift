@@ -233,14 +233,21 @@ extension PictureScheduler {
 
   /// What a GPU prepares for each size of batch, it prepares now; and the first estimate is measured.
   private func warmUp() async throws {
-    for size in configuration.warmUp where phase == .starting && !Task.isCancelled {
-      let tasks = (0..<min(size, configuration.batch)).map { index in
+    for size in configuration.warmUp {
+      let count = min(size, configuration.batch)
+      // Where memory ran out, larger batches need no trial.
+      guard phase == .starting, !Task.isCancelled, count <= batchLimit.current else { break }
+      let tasks = (0..<count).map { index in
         PictureTask.draw(ImageRequest(label: 0, seed: UInt64(index)))
       }
-      let start = ContinuousClock.now
       do {
-        try await engine.draw(tasks, previews: false) { _ in }
-        times.add(size: tasks.count, seconds: start.duration(to: .now).inSeconds)
+        var seconds = 0.0
+        for _ in 0..<configuration.warmUpRuns where phase == .starting && !Task.isCancelled {
+          let start = ContinuousClock.now
+          try await engine.draw(tasks, previews: false) { _ in }
+          seconds = start.duration(to: .now).inSeconds
+        }
+        times.add(size: tasks.count, seconds: seconds)
       } catch let error as TorchError where error.kind == .outOfMemory && tasks.count > 1 {
         batchLimit.lower(after: tasks.count)
         logger.warning(

@@ -13,10 +13,12 @@ public struct SchedulerConfiguration: Sendable, Equatable {
   public var gathering: Double
   /// Sizes of batches that are drawn before the first order: on a GPU, what they need is prepared then.
   public var warmUp: [Int]
+  /// How often each of them is drawn; the last time is what clients are told to wait by at first.
+  public var warmUpRuns: Int
 
   public init(
     batch: Int, queue: Int = 256, queuePerAddress: Int? = nil, timeout: Duration = .seconds(300),
-    gathering: Double = 0.05, warmUp: [Int] = [1]
+    gathering: Double = 0.05, warmUp: [Int] = [1], warmUpRuns: Int = 1
   ) {
     precondition(batch > 0 && queue > 0, "a batch and a queue hold one picture or more")
     self.batch = batch
@@ -25,6 +27,7 @@ public struct SchedulerConfiguration: Sendable, Equatable {
     self.timeout = timeout
     self.gathering = gathering
     self.warmUp = warmUp
+    self.warmUpRuns = warmUpRuns
   }
 
   /// The longest wait for others, in seconds, whatever a batch takes.
