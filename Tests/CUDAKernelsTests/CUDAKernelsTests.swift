@@ -516,6 +516,65 @@ struct FusedModelTests {
     }
   }
 
+  @Test(arguments: types)
+  func drawsAroundGivenTokens(_ dtype: DType) throws {
+    try withInferenceMode {
+      try withTorchErrors {
+        let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
+        let model = try #require(try FusedModel(transformer, tokenizer))
+        let schedule = transformer.configuration.schedule
+        let pyramid = TokenPyramid(
+          unchecked: schedule.sizes.map { size in
+            let tokens = (0..<3 * size.count).map { Int64($0 * 37 % 4096) }
+            return .of(tokens, shape: [3, size.count], device: gpu)
+          }, schedule: schedule)
+        /// What stands, and f̂ of it, where tokens are drawn that `isDrawn` says.
+        func draw(_ isDrawn: ((_ k: Int, _ place: Int) -> Bool)?) throws -> (
+          tokens: [[Int]], fHat: Tensor
+        ) {
+          let given = isDrawn.map { isDrawn in
+            GivenTokens(
+              pyramid,
+              drawn: schedule.sizes.enumerated().map { k, size in
+                let shares = (0..<3 * size.count).map { isDrawn(k, $0) ? 1 : 0 as Float }
+                return .of(shares, shape: [3, size.count], device: gpu)
+              }, mixes: false)
+          }
+          let sampler = try model.sampler(
+            labels: [1, 2, 3], seeds: [4, 5, 6], given: given,
+            settings: [.init(), .init(), .init()])
+          var (tokens, fHat) = ([[Int]](), Tensor?.none)
+          while let scale = try sampler.next() {
+            tokens.append(try scale.tokens.reshape(-1).elements(as: Int.self))
+            fHat = scale.fHat
+          }
+          return (tokens, fHat!)
+        }
+        let other = try pyramid.scales.map { try $0.reshape(-1).elements(as: Int.self) }
+        let alone = try draw(nil)
+        let some = { k, place in k > 5 && place % 3 == 0 } as (Int, Int) -> Bool
+        let first = try draw(some)
+        // The first run, the recorded one and those from graphs.
+        for _ in 0..<3 {
+          #expect(try draw { _, _ in true }.tokens == alone.tokens)
+          #expect(try draw { _, _ in false }.tokens == other)
+          let mixed = try draw(some)
+          #expect(mixed.tokens == first.tokens)
+          #expect(try mixed.fHat.isEqual(to: first.fHat))
+          for (k, tokens) in mixed.tokens.enumerated() {
+            for place in tokens.indices where !some(k, place) {
+              #expect(tokens[place] == other[k][place])
+            }
+          }
+          #expect(mixed.tokens != other)
+        }
+        let expected = tokenizer.quantizer.fHats(pyramid).last!
+        let found = try draw { _, _ in false }.fHat
+        try expectClose(found, readable(expected), dtype)
+      }
+    }
+  }
+
   @Test(arguments: types, [1, 3, 18])
   func decodesLikeTheReadablePath(_ dtype: DType, batch: Int) throws {
     try withInferenceMode {

@@ -9,8 +9,7 @@ extension ImageGenerator {
   /// original's pixels back. Where nothing is masked, or all, the result is that reconstruction, or the
   /// picture that the same class and seed generate, to the bit.
   ///
-  /// A GPU takes the readable path, as its recorded graphs draw every token; there a picture that is
-  /// all masked agrees with the readable path's to the bit.
+  /// Masks with soft edges take the readable path on a GPU too, which is slower, and rounds otherwise.
   ///
   /// - Parameter previews: Whether every scale comes with pictures; decoding them takes time.
   /// - Returns: A stream that throws ``MVARError`` for requests that cannot be met, `TorchError` if
@@ -72,10 +71,10 @@ extension ImageGenerator {
         .mismatch, "this generator was loaded without an encoder; load it with `edits: true`")
     }
     let drawing = try computing {
-      ScaleDrawing(
-        transformer: transformer, tokenizer: tokenizer,
+      try ScaleDrawing(
+        transformer: transformer, tokenizer: tokenizer, fused: fused,
         labels: requests.map { $0.label ?? transformer.unconditionalLabel },
-        noise: requests.map { .seed($0.seed) },
+        seeds: requests.map(\.seed),
         given: try .init(requests, encoder, schedule: configuration.schedule, device: device),
         settings: requests.map { $0.settings ?? settings }, device: device)
     }
@@ -163,6 +162,6 @@ extension GivenTokens {
         }, schedule: schedule),
       drawn: schedule.sizes.enumerated().map { k, size in
         .of(shares.flatMap { $0[k] }, shape: [requests.count, size.count], device: device)
-      })
+      }, mixes: requests.contains { $0.edges == .soft })
   }
 }

@@ -38,8 +38,8 @@ final class FusedModel: @unchecked Sendable {
   let transformer: FusedTransformer
   private let quantizer: Quantizer
   let decoding: GraphedDecoding
-  /// Graphs that no sampler uses now, by batch size.
-  private let free = Mutex<[Int: [GraphedSampling]]>([:])
+  /// Graphs that no sampler uses now, by what they are for.
+  private let free = Mutex<[GraphedSampling.Form: [GraphedSampling]]>([:])
 
   /// Nil where the readable path has to do: on a CPU, in float32, or for a tokenizer of unusual widths.
   ///
@@ -55,26 +55,30 @@ final class FusedModel: @unchecked Sendable {
   }
 
   /// One class, one seed and the settings of every image; none of them may ask for smooth sampling.
-  func sampler(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) throws -> FusedSampler
-  {
+  ///
+  /// - Parameter given: Tokens that are not drawn, and mixed with none; nil to draw them all.
+  func sampler(
+    labels: [Int], seeds: [UInt64], given: GivenTokens? = nil, settings: [SamplingSettings]
+  ) throws -> FusedSampler {
     precondition(labels.count == seeds.count && labels.count == settings.count && !labels.isEmpty)
-    precondition(!settings.contains(where: \.smooth))
-    let size = PaddedBatch.size(for: labels.count)
-    let known = free.withLock { $0[size]?.popLast() }
+    precondition(!settings.contains(where: \.smooth) && given?.mixes != true)
+    let form = GraphedSampling.Form(
+      batch: PaddedBatch.size(for: labels.count), takesGiven: given != nil)
+    let known = free.withLock { $0[form]?.popLast() }
     // One whose memory could not be had must not come back for the next request.
     let sampling =
       try known
       ?? withTorchErrors {
-        GraphedSampling(transformer, readable, quantizer, batch: size)
+        GraphedSampling(transformer, readable, quantizer, form)
       }
     let sampler = FusedSampler(
       sampling, images: labels.count, count: readable.configuration.schedule.count, pool: self)
-    sampling.begin(labels: labels, seeds: seeds, settings: settings)
+    sampling.begin(labels: labels, seeds: seeds, given: given, settings: settings)
     return sampler
   }
 
   fileprivate func take(back sampling: GraphedSampling) {
-    // One of each size is worth its memory; more come only from runs that overlap.
-    free.withLock { $0[sampling.batch] = [sampling] }
+    // One of each form is worth its memory; more come only from runs that overlap.
+    free.withLock { $0[sampling.form] = [sampling] }
   }
 }

@@ -7,7 +7,15 @@ import Torch
 /// one call. All that differs between runs — classes, seeds and settings — lies in tensors that stay in place.
 /// One sampler at a time uses it, on the executor's thread.
 final class GraphedSampling: @unchecked Sendable {
-  let batch: Int
+  /// What a sampling is recorded for.
+  struct Form: Hashable {
+    let batch: Int
+    /// Whether some tokens are given rather than drawn.
+    let takesGiven: Bool
+  }
+
+  let form: Form
+  private var batch: Int { form.batch }
   private let model: FusedTransformer
   private let quantizer: Quantizer
   private let fusedQuantizer: FusedQuantizer?
@@ -20,6 +28,8 @@ final class GraphedSampling: @unchecked Sendable {
   private let labels: Tensor  // int64 [B + 1]
   private let seeds: Tensor  // int64 [B]
   private let settings: Tensor  // float32 [B, 3]: guidance, top-p, top-k
+  /// For each scale, int64 `[B, n]`, and where they stand; none where all are drawn.
+  private let given: [(tokens: Tensor, standHere: Tensor)]
   /// What `settings` holds, as most runs ask for the same again.
   private var settingsThere: [Float] = []
   private var first: RecordedWork<(condition: FusedTransformer.Condition, step: Step)>
@@ -32,9 +42,11 @@ final class GraphedSampling: @unchecked Sendable {
     let next: Tensor?
   }
 
-  init(_ model: FusedTransformer, _ transformer: Transformer, _ quantizer: Quantizer, batch: Int) {
+  init(_ model: FusedTransformer, _ transformer: Transformer, _ quantizer: Quantizer, _ form: Form)
+  {
     let device = transformer.head.weight.device
-    (self.model, self.quantizer, self.batch) = (model, quantizer, batch)
+    let batch = form.batch
+    (self.model, self.quantizer, self.form) = (model, quantizer, form)
     schedule = transformer.configuration.schedule
     unconditionalLabel = transformer.unconditionalLabel
     states = model.state(batch: batch)
@@ -46,18 +58,37 @@ final class GraphedSampling: @unchecked Sendable {
     labels = labelsAndSeeds.slice(0, 0..<batch + 1)
     seeds = labelsAndSeeds.slice(0, batch + 1..<2 * batch + 1)
     settings = .zeros([batch, 3], device: device)
+    given =
+      !form.takesGiven
+      ? []
+      : schedule.sizes.map {
+        (
+          .zeros([batch, $0.count], dtype: .int64, device: device),
+          .zeros([batch, $0.count], dtype: .bool, device: device)
+        )
+      }
     first = RecordedWork(memory)
     later = (1..<schedule.count).map { [memory] _ in RecordedWork(memory) }
   }
 
   /// Sets what the pictures are; at most ``batch`` of them, the rest of the batch repeats the last.
-  func begin(labels: [Int], seeds: [UInt64], settings: [SamplingSettings]) {
+  ///
+  /// - Parameter given: Tokens that are not drawn, where the form takes some.
+  func begin(
+    labels: [Int], seeds: [UInt64], given: GivenTokens?, settings: [SamplingSettings]
+  ) {
     func padded<T>(_ values: [T]) -> [T] {
       values + Array(repeating: values[values.count - 1], count: batch - values.count)
     }
     let bits = padded(seeds).map { Int(bitPattern: UInt($0)) }
     labelsAndSeeds.copyInPlace(
       from: .of(padded(labels) + [unconditionalLabel] + bits), nonBlocking: true)
+    if let given {
+      for (k, place) in self.given.enumerated() {
+        place.tokens.slice(0, 0..<labels.count).copyInPlace(from: given.tokens[k])
+        place.standHere.slice(0, 0..<labels.count).copyInPlace(from: given.isGiven(scale: k))
+      }
+    }
     let numbers = padded(settings).flatMap {
       [Float($0.guidance), Float($0.topP), Float($0.topK)]
     }
@@ -88,9 +119,11 @@ final class GraphedSampling: @unchecked Sendable {
     _ k: Int, after before: Step?, _ condition: FusedTransformer.Condition
   ) throws -> Step {
     let logits = model.step(before?.next, scale: k, condition: condition, state: states)
-    let tokens = try model.kernels.drawTokens(
+    let drawn = try model.kernels.drawTokens(
       logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
       domain: TokenDraw.domain(scale: k))
+    let tokens =
+      given.isEmpty ? drawn : given[k].standHere.choosing(given[k].tokens, else: drawn)
     return Step(tokens: tokens, next: try add(tokens, scale: k))
   }
 }

@@ -28,7 +28,7 @@ public actor ImageGenerator {
   let tokenizer: Tokenizer
   /// Nil unless editing was asked for.
   let encoder: Tokenizer?
-  private let fused: FusedModel?
+  let fused: FusedModel?
 
   /// Loads both checkpoints.
   ///

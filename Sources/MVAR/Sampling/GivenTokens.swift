@@ -6,19 +6,26 @@ import Torch
 /// (VAR, arXiv 2404.02905, section 5.2; `replace_embedding` of its editing notebook).
 struct GivenTokens {
   /// For each scale, `[B, n_k]` int64.
-  private let tokens: [Tensor]
+  let tokens: [Tensor]
   /// For each scale, how much of what is drawn enters f̂: `[B, n_k, 1]` float32 in [0, 1].
   private let shares: [Tensor]
+  /// Whether there may be codes that are neither of the two.
+  let mixes: Bool
 
   /// - Parameters:
   ///   - pyramid: What is given.
   ///   - drawn: For each scale `[B, n_k]` float32, 0 where the given token stands, 1 where one is drawn.
   ///     Between them their codes are mixed.
-  init(_ pyramid: TokenPyramid, drawn: [Tensor]) {
+  ///   - mixes: Whether there is anything between them.
+  init(_ pyramid: TokenPyramid, drawn: [Tensor], mixes: Bool = true) {
     precondition(drawn.map(\.shape) == pyramid.scales.map(\.shape))
     tokens = pyramid.scales
     shares = drawn.map { $0.unsqueeze(-1) }
+    self.mixes = mixes
   }
+
+  /// Where the given token stands, `[B, n_k]`.
+  func isGiven(scale k: Int) -> Tensor { shares[k].squeeze(-1) .< 0.5 }
 
   /// The tokens `[B, n_k]` that stand, and their codes `[B, n_k, Cvae]`, of those drawn and those given.
   ///
@@ -27,8 +34,7 @@ struct GivenTokens {
     _ drawn: Tensor, _ codes: Tensor, scale k: Int, codebook: Tensor
   ) -> (tokens: Tensor, codes: Tensor) {
     let (share, given) = (shares[k], tokens[k])
-    let isGiven = share .< 0.5
     let mixture = codes * share + codebook.embedding(given) * (-share + 1)
-    return (isGiven.squeeze(-1).choosing(given, else: drawn), mixture)
+    return (isGiven(scale: k).choosing(given, else: drawn), mixture)
   }
 }

@@ -13,29 +13,34 @@ enum ScaleDrawing {
     let logits: Tensor?
   }
 
-  /// - Parameter keepsLogits: asks for the logits of every scale, which graphs do not keep.
+  /// - Parameters:
+  ///   - given: Tokens that are not drawn; nil to draw them all.
+  ///   - keepsLogits: asks for the logits of every scale, which graphs do not keep.
   init(
     transformer: Transformer, tokenizer: Tokenizer, fused: FusedModel?, labels: [Int],
-    seeds: [UInt64], settings: [SamplingSettings], device: Device, keepsLogits: Bool = false
+    seeds: [UInt64], given: GivenTokens? = nil, settings: [SamplingSettings], device: Device,
+    keepsLogits: Bool = false
   ) throws {
-    if let fused, !settings.contains(where: \.smooth), !keepsLogits {
-      self = .fused(try fused.sampler(labels: labels, seeds: seeds, settings: settings))
+    let mixes = given?.mixes == true || settings.contains(where: \.smooth)
+    if let fused, !mixes, !keepsLogits {
+      self = .fused(
+        try fused.sampler(labels: labels, seeds: seeds, given: given, settings: settings))
     } else {
       self = .readable(
         Sampler(
-          transformer: transformer, tokenizer: tokenizer, labels: labels, seeds: seeds,
-          settings: settings, device: device))
+          transformer: transformer, tokenizer: tokenizer, labels: labels,
+          noise: seeds.map(DrawingNoise.seed), given: given, settings: settings, device: device))
     }
   }
 
-  /// With random numbers that are no seed's own, or with tokens given: readably, wherever it is.
+  /// With random numbers that are no seed's own: readably, wherever it is.
   init(
     transformer: Transformer, tokenizer: Tokenizer, labels: [Int], noise: [DrawingNoise],
-    given: GivenTokens? = nil, settings: [SamplingSettings], device: Device
+    settings: [SamplingSettings], device: Device
   ) {
     self = .readable(
       Sampler(
-        transformer: transformer, tokenizer: tokenizer, labels: labels, noise: noise, given: given,
+        transformer: transformer, tokenizer: tokenizer, labels: labels, noise: noise,
         settings: settings, device: device))
   }
 
