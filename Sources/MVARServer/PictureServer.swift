@@ -149,7 +149,8 @@ public final class PictureServer: Service {
       bodies: RequestBodies(budget: MemoryBudget(total: max(256 << 20, configuration.maxBody))),
       pictures: MemoryBudget(total: max(512 << 20, EditParameters.bytes(configuration.maxPixels))),
       results: ImageResults(
-        byteLimit: configuration.resultBytes, lifetime: configuration.resultLifetime))
+        byteLimit: configuration.resultBytes, lifetime: configuration.resultLifetime),
+      threads: WorkThreads())
     router.post("/v1/images/generations", images.generate)
     router.post("/v1/images/edits", images.edit)
     router.get(ImageResults.route, images.result)

@@ -16,6 +16,7 @@ struct ImagesRoutes: Sendable {
   /// For pictures that wait to be edited.
   let pictures: MemoryBudget
   let results: ImageResults
+  let threads: WorkThreads
 
   private var facts: EngineFacts { scheduler.engine.facts }
 
@@ -35,7 +36,8 @@ struct ImagesRoutes: Sendable {
     }
     let delivery = Delivery(
       parameters: parameters, facts: facts, kind: "image_generation", size: facts.size,
-      software: configuration.software, results: results, base: Self.base(of: request))
+      software: configuration.software, results: results, threads: threads,
+      base: Self.base(of: request))
     return try await answer(tasks, delivery, context)
   }
 
@@ -50,20 +52,23 @@ struct ImagesRoutes: Sendable {
     }
     let limits = PictureLimits(pixels: configuration.maxPixels, bytes: configuration.maxBody)
     let (parameters, edit) = try await bodies.with(request, limit: configuration.maxBody) { body in
-      var fields = try Self.fields(request, body)
-      try fields.check(
-        known: ImageParameters.names.union(EditParameters.names), ignored: ImageParameters.ignored)
-      let parameters = try imageParameters(&fields, needsClass: false)
-      let edit = try EditParameters(&fields, facts, limits: limits, budget: pictures)
-      return (parameters, edit)
+      try await threads.run {
+        var fields = try Self.fields(request, body)
+        try fields.check(
+          known: ImageParameters.names.union(EditParameters.names), ignored: ImageParameters.ignored
+        )
+        let parameters = try imageParameters(&fields, needsClass: false)
+        let edit = try EditParameters(&fields, facts, limits: limits, budget: pictures)
+        return (parameters, edit)
+      }
     }
     let tasks = parameters.seeds.map {
       edit.task(label: parameters.label, seed: $0, settings: parameters.settings)
     }
     let delivery = Delivery(
       parameters: parameters, facts: facts, kind: "image_edit", size: edit.size,
-      software: configuration.software, results: results, base: Self.base(of: request),
-      finish: edit.finished, preview: edit.preview)
+      software: configuration.software, results: results, threads: threads,
+      base: Self.base(of: request), finish: edit.finished, preview: edit.preview)
     return try await answer(tasks, delivery, context)
   }
 
@@ -97,7 +102,7 @@ struct ImagesRoutes: Sendable {
       let data = try await reading(placed, presence) { events in
         try await delivery.images(events)
       }
-      return .json(delivery.answer(data))
+      return try await threads.run { .json(delivery.answer(data)) }
     }
     return Response(
       status: .ok, headers: [.contentType: "text/event-stream"],
@@ -105,7 +110,7 @@ struct ImagesRoutes: Sendable {
         do {
           try await self.reading(placed, presence) { events in
             for try await event in events {
-              if let event = try delivery.event(event) { try await writer.write(event.buffer) }
+              if let text = try await delivery.text(of: event) { try await writer.write(text) }
             }
           }
         } catch is CancellationError {
@@ -162,6 +167,7 @@ struct Delivery: Sendable {
   let size: String
   let software: String
   let results: ImageResults
+  let threads: WorkThreads
   let base: String
   /// What becomes of a finished picture, and of an unfinished one, before it is sent.
   var finish: @Sendable (Picture) -> Picture = { $0 }
@@ -170,13 +176,28 @@ struct Delivery: Sendable {
   /// All pictures, once they are finished; their files are made side by side.
   func images(_ events: OrderEvents) async throws -> [ImageData] {
     try await withThrowingTaskGroup(of: (Int, ImageData).self) { making in
+      var (images, begun) = ([Int: ImageData](), 0)
       for try await event in events {
         guard case .finished(let index, let picture) = event else { continue }
-        making.addTask { (index, try image(index, picture)) }
+        // No more wait for a thread than there are, so that other requests' pictures get one soon.
+        if begun - images.count >= threads.count, let (index, image) = try await making.next() {
+          images[index] = image
+        }
+        begun += 1
+        making.addTask { (index, try await made(index, picture, events)) }
       }
-      var images: [Int: ImageData] = [:]
       for try await (index, image) in making { images[index] = image }
       return images.sorted { $0.key < $1.key }.map(\.value)
+    }
+  }
+
+  private func made(_ index: Int, _ picture: Picture, _ events: OrderEvents) async throws
+    -> ImageData
+  {
+    do { return try await threads.run { try image(index, picture) } } catch {
+      // Whoever reads them need not wait for pictures that will not be sent.
+      events.finish(throwing: error)
+      throw error
     }
   }
 
@@ -187,7 +208,17 @@ struct Delivery: Sendable {
   }
 
   /// What a client that watches is sent; nil for a preview that it does not want.
-  func event(_ event: OrderEvent) throws -> ServerSentEvent? {
+  func text(of event: OrderEvent) async throws -> ByteBuffer? {
+    switch event {
+    case .queued: return try self.event(event).buffer
+    case .preview(_, let scale, let scales, _):
+      guard parameters.shows(scale: scale, of: scales) else { return nil }
+    case .finished: break
+    }
+    return try await threads.run { try self.event(event).buffer }
+  }
+
+  private func event(_ event: OrderEvent) throws -> ServerSentEvent {
     switch event {
     case .queued(let ahead, let estimate):
       let name = "\(kind).queued"
@@ -196,7 +227,6 @@ struct Delivery: Sendable {
         value: StreamedImage.Queued(
           type: name, ahead: ahead, estimatedSeconds: estimate?.inSeconds))
     case .preview(let index, let scale, let scales, let picture):
-      guard parameters.shows(scale: scale, of: scales) else { return nil }
       return try partial(index, scale, scales, picture)
     case .finished(let index, let picture):
       let name = "\(kind).completed"

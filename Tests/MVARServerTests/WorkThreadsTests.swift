@@ -1,0 +1,92 @@
+import ClassNames
+import Dispatch
+import Foundation
+import Pictures
+import Synchronization
+import Testing
+
+@testable import MVARServer
+
+/// Work that takes long, apart from what answers requests.
+struct WorkThreadsTests {
+  /// How many pieces are under way, and have been at most.
+  private final class Load: Sendable {
+    private let state = Mutex((now: 0, most: 0))
+
+    var most: Int { state.withLock { $0.most } }
+
+    func begin() {
+      state.withLock { state in
+        state.now += 1
+        state.most = max(state.most, state.now)
+      }
+    }
+
+    func end() { state.withLock { $0.now -= 1 } }
+  }
+
+  @Test func onlySoManyPiecesAreUnderWayAtOnce() async throws {
+    let (threads, load) = (WorkThreads(count: 2), Load())
+    let results = try await withThrowingTaskGroup(of: Int.self) { group in
+      for index in 0..<8 {
+        group.addTask {
+          try await threads.run {
+            load.begin()
+            Thread.sleep(forTimeInterval: 0.02)
+            load.end()
+            return index
+          }
+        }
+      }
+      return try await group.reduce(into: Set()) { $0.insert($1) }
+    }
+    #expect(results == Set(0..<8))
+    #expect(load.most == 2)
+  }
+
+  @Test func othersGoOnMeanwhile() async throws {
+    let count = 2 * ProcessInfo.processInfo.activeProcessorCount
+    let (threads, gate) = (WorkThreads(count: count), DispatchSemaphore(value: 0))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<count {
+        group.addTask { try await threads.run { gate.wait() } }
+      }
+      // As many pieces as are here hold every thread that tasks have, if they run on those.
+      for _ in 0..<100 { await Task.detached { await Task.yield() }.value }
+      for _ in 0..<count { gate.signal() }
+      try await group.waitForAll()
+    }
+  }
+
+  @Test func whatIsCancelledBeforeItsTurnIsNotDone() async throws {
+    let (threads, gate, load) = (WorkThreads(count: 1), DispatchSemaphore(value: 0), Load())
+    async let first: Void = threads.run { gate.wait() }
+    try await Task.sleep(for: .milliseconds(20))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await threads.run { load.begin() } }
+      group.cancelAll()
+      await #expect(throws: CancellationError.self) { try await group.waitForAll() }
+    }
+    gate.signal()
+    try await first
+    #expect(load.most == 0)
+    #expect(try await threads.run { 7 } == 7)
+  }
+
+  /// The other pictures of the order are not waited for.
+  @Test func aFileThatCannotBeMadeEndsItsAnswer() async throws {
+    let facts = FakeEngine().facts
+    var fields = RequestFields([
+      "class": .json(.integer(1)), "n": .json(.integer(2)), "output_format": .json(.text("webp")),
+    ])
+    let delivery = Delivery(
+      parameters: try ImageParameters(&fields, facts, .imageNet, maxCount: 2), facts: facts,
+      kind: "image_generation", size: facts.size, software: "test",
+      results: ImageResults(byteLimit: 1, lifetime: .zero), threads: WorkThreads(count: 1),
+      base: "", finish: { _ in Picture(width: 20_000, height: 1, filledWith: .black) })
+    let events = OrderEvents()
+    events.add(.finished(index: 0, picture: Picture(width: 1, height: 1, filledWith: .black)))
+    let error = await #expect(throws: PictureError.self) { try await delivery.images(events) }
+    #expect(error?.kind == .tooLarge)
+  }
+}
