@@ -92,6 +92,23 @@ struct ConnectionTests {
     }
   }
 
+  /// Before anything of it is drawn, or its answer has begun.
+  @Test(arguments: [false, true]) func whoLeavesAtOnceIsNotDrawnFor(_ streams: Bool) async throws {
+    try await withServer(FakeEngine(open: false), over: .live) { client in
+      let body = #"{"class": 1, "stream": \#(streams)}"#
+      for _ in 1...50 {
+        let leaving = try connection(client)
+        leaving.send(
+          head + "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n\r\n" + body)
+        leaving.reset()
+      }
+      try await Task.sleep(for: .milliseconds(100))
+      try await eventually("nothing is left to draw") {
+        await client.server.scheduler.load == (0, 0)
+      }
+    }
+  }
+
   @Test func aConnectionServesOneRequestAfterTheOther() async throws {
     try await withServer(over: .live) { client in
       for seed in 1...3 {

@@ -96,10 +96,9 @@ struct ImagesRoutes: Sendable {
     let order = Order(
       client: .init(address: context.address, requester: parameters.user), tasks: tasks,
       previews: parameters.streams && parameters.previews > 0, timeout: parameters.timeout)
-    let placed = try await scheduler.submit(order)
-    let presence = await context.presence()
+    let placed = try await place(order, await context.presence())
     guard parameters.streams else {
-      let data = try await reading(placed, presence) { events in
+      let data = try await reading(placed) { events in
         try await delivery.images(events)
       }
       return try await threads.run { .json(delivery.answer(data)) }
@@ -108,7 +107,7 @@ struct ImagesRoutes: Sendable {
       status: .ok, headers: [.contentType: "text/event-stream"],
       body: ResponseBody { writer in
         do {
-          try await self.reading(placed, presence) { events in
+          try await self.reading(placed) { events in
             for try await event in events {
               if let text = try await delivery.text(of: event) { try await writer.write(text) }
             }
@@ -124,15 +123,28 @@ struct ImagesRoutes: Sendable {
       })
   }
 
-  /// Reads an order's events, and withdraws it if the client goes away or the reading fails.
-  private func reading<R>(
-    _ placed: PictureScheduler.PlacedOrder, _ presence: ClientPresence?,
-    _ read: (OrderEvents) async throws -> R
-  ) async throws -> R {
+  /// An order that is withdrawn when its client goes away, whether somebody reads its events by then or
+  /// the answer has never begun.
+  private struct WatchedOrder: Sendable {
+    let placed: PictureScheduler.PlacedOrder
+    let presence: ClientPresence?
+    let watch: Int?
+  }
+
+  private func place(_ order: Order, _ presence: ClientPresence?) async throws -> WatchedOrder {
+    if presence?.isGone == true { throw CancellationError() }
+    let placed = try await scheduler.submit(order)
     let watch = presence?.whenGone { [scheduler] in Task { await scheduler.withdraw(placed) } }
-    defer { presence?.forget(watch) }
-    do { return try await read(placed.events) } catch {
-      await scheduler.withdraw(placed)
+    return WatchedOrder(placed: placed, presence: presence, watch: watch)
+  }
+
+  /// Reads an order's events, and withdraws it if the reading fails.
+  private func reading<R>(_ order: WatchedOrder, _ read: (OrderEvents) async throws -> R)
+    async throws -> R
+  {
+    defer { order.presence?.forget(order.watch) }
+    do { return try await read(order.placed.events) } catch {
+      await scheduler.withdraw(order.placed)
       throw error
     }
   }

@@ -10,6 +10,15 @@ final class ClientPresence: Sendable {
 
   private let state = Mutex(State())
 
+  /// Of a client that has left.
+  static let gone: ClientPresence = {
+    let presence = ClientPresence()
+    presence.leave()
+    return presence
+  }()
+
+  var isGone: Bool { state.withLock { $0.isGone } }
+
   /// Calls back once the client is gone; at once if it is already.
   ///
   /// - Returns: What ``forget(_:)`` takes.

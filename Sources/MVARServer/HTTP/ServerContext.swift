@@ -5,16 +5,20 @@ import NIOCore
 public struct ServerContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
   private let channel: any Channel
+  /// Where the client is: its IPv4 address, or the network that its IPv6 address lies in, of which it
+  /// may have as many as it likes.
+  ///
+  /// It is noted when the request comes: a connection that has ended has none.
+  let address: String
 
   public init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
     channel = source.channel
+    address = Self.address(of: source.channel.remoteAddress)
   }
 
-  /// Where the client is: its IPv4 address, or the network that its IPv6 address lies in, of which it
-  /// may have as many as it likes.
-  var address: String {
-    guard let address = channel.remoteAddress else { return "here" }
+  static func address(of address: SocketAddress?) -> String {
+    guard let address else { return "here" }
     switch address {
     case .v6(let v6):
       return withUnsafeBytes(of: v6.address.sin6_addr) { bytes in
@@ -26,9 +30,12 @@ public struct ServerContext: RequestContext {
 
   /// Tells when the client goes away; nil where nothing can tell, as without a socket.
   func presence() async -> ClientPresence? {
-    let channel = channel
-    return try? await channel.eventLoop.submit {
+    // Connections have a listener, which stays known when they have ended.
+    guard channel.parent != nil else { return nil }
+    let presence = try? await channel.eventLoop.submit { [channel] in
       try channel.pipeline.syncOperations.handler(type: ConnectionGuard.self).presence
     }.get()
+    // A connection that has ended has no handlers any more.
+    return presence ?? .gone
   }
 }

@@ -48,6 +48,16 @@ final class RawConnection: Sendable {
     return count == 0 || (errno != EAGAIN && errno != EINTR) ? nil : ""
   }
 
+  /// Leaves without a word: what is still on its way is lost.
+  func reset() {
+    var now = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
+    // A connection to nowhere takes the socket's place, which `deinit` closes.
+    var address = sockaddr()
+    address.sa_family = sa_family_t(AF_UNSPEC)
+    connect(socket, &address, socklen_t(MemoryLayout<sockaddr>.size))
+  }
+
   /// Leaves.
   func close() { shutdown(socket, Int32(SHUT_RDWR)) }
 }
