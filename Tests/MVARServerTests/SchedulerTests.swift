@@ -287,6 +287,34 @@ struct SchedulerTests {
     }
   }
 
+  @Test(.timeLimit(.minutes(1))) func aModelThatCannotDrawEndsTheServer() async throws {
+    let broken = TorchError(kind: .operation, operation: "test", message: "broken")
+    let engine = FakeEngine()
+    engine.fail(with: broken, broken)
+    let warmed = SchedulerConfiguration(batch: 1, warmUp: [1])
+    let scheduler = PictureScheduler(engine: engine, configuration: warmed, logger: quietLogger)
+    let waiting = Task { await scheduler.waitUntilReady() }
+    await #expect(throws: TorchError.self) { try await scheduler.run() }
+    await waiting.value
+    await #expect(throws: OrderFailure.shuttingDown) { try await scheduler.submit(order()) }
+
+    var configuration = ServerConfiguration()
+    configuration.port = 0
+    let server = try PictureServer(
+      engine: engine, scheduler: warmed, configuration: configuration, logger: quietLogger)
+    await #expect(throws: TorchError.self) { try await server.run() }
+  }
+
+  @Test(.timeLimit(.minutes(1))) func waitingForTheModelCanBeGivenUp() async {
+    let scheduler = PictureScheduler(
+      engine: FakeEngine(), configuration: configuration(), logger: quietLogger)
+    let waiting = Task { await scheduler.waitUntilReady() }
+    try? await Task.sleep(for: .milliseconds(20))
+    waiting.cancel()
+    await waiting.value
+    #expect(await !scheduler.isReady)
+  }
+
   @Test func stoppingFinishesWhatHasBegunAndGivesBackTheRest() async throws {
     let engine = FakeEngine(open: false)
     let scheduler = PictureScheduler(

@@ -27,7 +27,8 @@ public actor PictureScheduler: Service {
   private var times = BatchTimes()
   private var batchLimit: BatchLimit
   private var idle: CheckedContinuation<Void, Never>?
-  private var awaitingReadiness: [CheckedContinuation<Void, Never>] = []
+  private var awaitingReadiness: [Int: CheckedContinuation<Void, Never>] = [:]
+  private var lastAwaiting = 0
 
   public enum Phase: Sendable { case starting, ready, stopping }
 
@@ -194,24 +195,31 @@ extension PictureScheduler {
   public func run() async throws {
     showLoad()
     try await withTaskCancellationOrGracefulShutdownHandler {
-      try await warmUp()
+      do { try await warmUp() } catch {
+        refuseAll()
+        throw error
+      }
       if phase == .starting { phase = .ready }
       becameReady()
-      while !Task.isCancelled {
-        if queue.count > 0 {
-          await gather()
-          await drawBatch()
-        } else if phase == .stopping {
-          break
-        } else {
-          await nextOrder()
-        }
-      }
+      await drawOrders()
       refuseAll()
       // A service that ends before it is its turn would end the others at once.
       try? await gracefulShutdown()
     } onCancelOrGracefulShutdown: {
       Task { await self.stop() }
+    }
+  }
+
+  private func drawOrders() async {
+    while !Task.isCancelled {
+      if queue.count > 0 {
+        await gather()
+        await drawBatch()
+      } else if phase == .stopping {
+        break
+      } else {
+        await nextOrder()
+      }
     }
   }
 
@@ -264,13 +272,31 @@ extension PictureScheduler {
   }
 
   /// Returns once orders are taken, or will never be.
+  ///
+  /// Returns at once where the task is cancelled.
   public func waitUntilReady() async {
-    if phase == .starting { await withCheckedContinuation { awaitingReadiness.append($0) } }
+    lastAwaiting += 1
+    let id = lastAwaiting
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        if phase != .starting || Task.isCancelled {
+          continuation.resume()
+        } else {
+          awaitingReadiness[id] = continuation
+        }
+      }
+    } onCancel: {
+      Task { await self.waitsNoLonger(id) }
+    }
+  }
+
+  private func waitsNoLonger(_ id: Int) {
+    awaitingReadiness.removeValue(forKey: id)?.resume()
   }
 
   private func becameReady() {
-    for waiting in awaitingReadiness { waiting.resume() }
-    awaitingReadiness = []
+    for waiting in awaitingReadiness.values { waiting.resume() }
+    awaitingReadiness = [:]
   }
 
   private func nextOrder() async {
@@ -404,8 +430,11 @@ extension PictureScheduler {
     queue.removeAll { $0.order == id }
   }
 
+  /// Nothing is drawn any more, whatever the reason; nobody is to wait for it.
   private func refuseAll() {
+    phase = .stopping
     for id in orders.keys { fail(id, with: .shuttingDown, .refused) }
+    becameReady()
     showLoad()
   }
 
