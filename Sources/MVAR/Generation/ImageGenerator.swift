@@ -1,4 +1,5 @@
 import Pictures
+import Synchronization
 import Torch
 
 /// A model and its tokenizer, ready to generate.
@@ -29,6 +30,7 @@ public actor ImageGenerator {
   /// Nil unless editing was asked for.
   let encoder: Tokenizer?
   let fused: FusedModel?
+  private nonisolated let producers = Producers()
 
   /// Loads both checkpoints.
   ///
@@ -107,7 +109,7 @@ public actor ImageGenerator {
     _ work: @escaping @Sendable (@Sendable (GeneratedScale) -> Void) async throws -> Void
   ) -> AsyncThrowingStream<GeneratedScale, any Error> {
     AsyncThrowingStream { continuation in
-      let task = Task {
+      let task = producers.start {
         do {
           try await work { continuation.yield($0) }
           continuation.finish()
@@ -123,6 +125,7 @@ public actor ImageGenerator {
     _ requests: [ImageRequest], settings: SamplingSettings, previews: Bool, traceFile: String?,
     report: @Sendable (GeneratedScale) -> Void
   ) async throws {
+    try Task.checkCancellation()
     for settings in [settings] + requests.compactMap(\.settings) { try settings.validate() }
     try validate(classes: requests.map(\.label))
     guard !requests.isEmpty else { return }
@@ -141,6 +144,7 @@ public actor ImageGenerator {
     _ drawing: ScaleDrawing, previews: Bool, traceFile: String? = nil,
     report: @Sendable (GeneratedScale) -> Void
   ) async throws {
+    try Task.checkCancellation()
     var drawing = drawing
     var trace = try computing { traceFile == nil ? nil : SamplingTrace() }
     let count = configuration.schedule.count
@@ -164,9 +168,11 @@ public actor ImageGenerator {
     }
   }
 
-  /// Returns once the scale that is being drawn is finished. A program that ends after a cancellation
-  /// waits for it, so that no work is torn apart.
-  public func drain() {}
+  /// Returns once all work that was broken off has ended, which takes the scale that is being drawn. A program that ends after
+  /// a cancellation waits for it, so that no work is torn apart.
+  public nonisolated func drain() async {
+    for task in producers.brokenOff { await task.value }
+  }
 
   private func decode(_ fHat: Tensor) throws -> Tensor {
     try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
@@ -182,5 +188,30 @@ public actor ImageGenerator {
       throw MVARError.invalidValue(
         "class", "\(label)", mend: "this model has classes 0...\(classes - 1)")
     }
+  }
+}
+
+/// The tasks that draw. A cancelled one may not have come to the executor yet, so that waiting for its turn there waits for
+/// nothing.
+private final class Producers: Sendable {
+  private let tasks = Mutex<(next: Int, running: [Int: Task<Void, Never>])>((0, [:]))
+
+  func start(_ work: @escaping @Sendable () async -> Void) -> Task<Void, Never> {
+    tasks.withLock { tasks in
+      let number = tasks.next
+      let task = Task {
+        await work()
+        self.end(number)
+      }
+      tasks.running[number] = task
+      tasks.next += 1
+      return task
+    }
+  }
+
+  private func end(_ number: Int) { tasks.withLock { $0.running[number] = nil } }
+
+  var brokenOff: [Task<Void, Never>] {
+    tasks.withLock { $0.running.values.filter(\.isCancelled) }
   }
 }
