@@ -1,6 +1,15 @@
 import Torch
 
 extension CUDAKernels {
+  /// Whether ``drawTokens(_:seeds:settings:progress:domain:)`` can draw among so many tokens.
+  public func draws(vocabulary V: Int) -> Bool {
+    // Beside the keys in shared memory there are 33 KB of bins and candidates; tokens are counted in 16 bits.
+    Self.keysFitRegisters(V) || V < 1 << 16 && 4 * V + 33 << 10 <= largestSharedMemory
+  }
+
+  /// 512 threads can keep 8 keys each to themselves; more lie in shared memory.
+  private static func keysFitRegisters(_ V: Int) -> Bool { V <= 8 * 512 && V % 8 == 0 }
+
   /// Guidance, top-k, top-p and the draw, without sorting.
   ///
   /// Masses are integers of 31 bits behind the point, so that sums do not depend on their order.
@@ -17,10 +26,8 @@ extension CUDAKernels {
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
-    // 512 threads can keep 8 keys each to themselves; more lie in shared memory.
-    let fitsRegisters = V <= 8 * 512 && V % 8 == 0
     let draw =
-      fitsRegisters
+      Self.keysFitRegisters(V)
       ? try kernel("token_draw_in_registers", sharedBytes: 0)
       : try kernel("token_draw", sharedBytes: 4 * V)
     draw(

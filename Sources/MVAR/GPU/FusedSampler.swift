@@ -8,27 +8,40 @@ final class FusedSampler {
   private let count: Int
   private let pool: FusedModel
   private var k = 0
+  private var hasFailed = false
 
   fileprivate init(_ sampling: GraphedSampling, images: Int, count: Int, pool: FusedModel) {
     (self.sampling, self.images, self.count, self.pool) = (sampling, images, count, pool)
   }
 
-  deinit { pool.take(back: sampling) }
+  deinit {
+    if !hasFailed { pool.take(back: sampling) }
+  }
 
   /// The next scale's tokens `[B, n]` and f̂ with it `[B, Cvae, h, w]`; nil after the last.
   func next() throws -> (index: Int, tokens: Tensor, fHat: Tensor)? {
     guard k < count else { return nil }
-    let (tokens, fHat) = try sampling.scale(k)
-    defer { k += 1 }
+    let (tokens, fHat) = try drawScale()
     // Copies, as graphs write to the same place again.
-    return (k, tokens.slice(0, 0..<images).clone(), fHat.slice(0, 0..<images).clone())
+    return (k - 1, tokens.slice(0, 0..<images).clone(), fHat.slice(0, 0..<images).clone())
   }
 
   /// Draws the next scale for those after it alone.
   func pass() throws {
     guard k < count else { return }
-    _ = try sampling.scale(k)
-    k += 1
+    _ = try drawScale()
+  }
+
+  private func drawScale() throws -> (tokens: Tensor, fHat: Tensor) {
+    do {
+      let scale = try sampling.scale(k)
+      k += 1
+      return scale
+    } catch {
+      hasFailed = true
+      if (error as? TorchError)?.kind == .outOfMemory { pool.releaseGraphs() }
+      throw error
+    }
   }
 }
 
@@ -47,6 +60,7 @@ final class FusedModel: @unchecked Sendable {
   /// - Throws: `TorchError` where the kernels cannot be compiled.
   init?(_ transformer: Transformer, _ tokenizer: Tokenizer, float8: Bool = false) throws {
     guard let fused = try FusedTransformer.make(transformer, float8: float8),
+      fused.kernels.draws(vocabulary: transformer.configuration.vocabulary),
       let decoder = FusedDecoder(tokenizer)
     else { return nil }
     (readable, self.transformer) = (transformer, fused)
@@ -65,16 +79,29 @@ final class FusedModel: @unchecked Sendable {
     let form = GraphedSampling.Form(
       batch: PaddedBatch.size(for: labels.count), takesGiven: given != nil)
     let known = free.withLock { $0[form]?.popLast() }
-    // One whose memory could not be had must not come back for the next request.
-    let sampling =
-      try known
-      ?? withTorchErrors {
-        GraphedSampling(transformer, readable, quantizer, form)
-      }
+    let sampling = try known ?? makeSampling(form)
     let sampler = FusedSampler(
       sampling, images: labels.count, count: readable.configuration.schedule.count, pool: self)
     sampling.begin(labels: labels, seeds: seeds, given: given, settings: settings)
     return sampler
+  }
+
+  /// Where the graphs of other forms leave no memory, they give way.
+  private func makeSampling(_ form: GraphedSampling.Form) throws -> GraphedSampling {
+    // One whose memory could not be had must not come back for the next request.
+    func make() throws -> GraphedSampling {
+      try withTorchErrors { GraphedSampling(transformer, readable, quantizer, form) }
+    }
+    do { return try make() } catch let error as TorchError where error.kind == .outOfMemory {
+      releaseGraphs()
+      return try make()
+    }
+  }
+
+  /// Gives back the memory of all graphs that no sampler uses now.
+  fileprivate func releaseGraphs() {
+    free.withLock { $0 = [:] }
+    decoding.release()
   }
 
   fileprivate func take(back sampling: GraphedSampling) {

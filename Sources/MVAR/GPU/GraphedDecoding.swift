@@ -6,7 +6,7 @@ final class GraphedDecoding {
   static let slice = 32
   private let decoder: FusedDecoder
   private var slices: [Int: Slice] = [:]
-  private let memory = GraphMemory()
+  private var memory = GraphMemory()
 
   private struct Slice {
     let fHat: Tensor
@@ -18,10 +18,21 @@ final class GraphedDecoding {
   /// f̂ `[B, Cvae, h, w]` → images `[B, 3, H, W]` in [−1, 1], float32.
   func callAsFunction(fHat: Tensor) throws -> Tensor {
     let B = fHat.length(0)
-    let images = try stride(from: 0, to: B, by: Self.slice).map { start in
-      try decode(fHat.slice(0, start..<min(start + Self.slice, B)))
+    do {
+      let images = try stride(from: 0, to: B, by: Self.slice).map { start in
+        try decode(fHat.slice(0, start..<min(start + Self.slice, B)))
+      }
+      return images.count == 1 ? images[0] : .concatenate(images, axis: 0)
+    } catch let error as TorchError where error.kind == .outOfMemory {
+      release()
+      throw error
     }
-    return images.count == 1 ? images[0] : .concatenate(images, axis: 0)
+  }
+
+  /// Gives back the memory of all graphs; they are recorded anew when they are needed.
+  func release() {
+    slices = [:]
+    memory = GraphMemory()
   }
 
   private func decode(_ fHat: Tensor) throws -> Tensor {

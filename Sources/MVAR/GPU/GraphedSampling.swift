@@ -143,9 +143,13 @@ extension GraphedSampling {
 /// The memory that the graphs of one batch size share: the first of them brings it.
 final class GraphMemory {
   var owner: CUDAGraph?
+  /// Whether memory did not suffice for a recording. What is not recorded by then never is, as it may follow work whose results
+  /// are elsewhere after each run.
+  var isExhausted = false
 }
 
-/// Work that is done once as it is, then recorded, then replayed. What fails counts as not done.
+/// Work that is done once as it is, then recorded, then replayed. What fails counts as not done; where there is no memory for a
+/// recording, work is done as it is every time.
 struct RecordedWork<Result> {
   private let memory: GraphMemory
   private var graph: CUDAGraph?
@@ -155,17 +159,22 @@ struct RecordedWork<Result> {
   init(_ memory: GraphMemory) { self.memory = memory }
 
   mutating func run(_ body: () throws -> Result) throws -> Result {
-    if result == nil {
-      let first = try withTorchErrors(body)
-      result = first
-      return first
+    if result != nil, graph == nil, !memory.isExhausted { try record(body) }
+    if let graph {
+      try graph.replay()
+    } else {
+      result = try withTorchErrors(body)
     }
-    if graph == nil {
+    return result!
+  }
+
+  private mutating func record(_ body: () throws -> Result) throws {
+    do {
       let recording = try CUDAGraph.recording(sharingMemoryWith: memory.owner, body)
       if memory.owner == nil { memory.owner = recording.graph }
       (graph, result) = (recording.graph, recording.result)
+    } catch let error as TorchError where error.kind == .outOfMemory {
+      memory.isExhausted = true
     }
-    try graph!.replay()
-    return result!
   }
 }
