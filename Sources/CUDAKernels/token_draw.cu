@@ -282,7 +282,7 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
     }
   }
   // Top-p; at least the likeliest is kept.
-  if (share < 1.f) {
+  if (share < 1.f && total > 0) {
     const uint64 limit = max(static_cast<uint64>(static_cast<double>(total) * share), 1ull);
     DrawCandidates &candidates = scratch.candidates[1];
     uint64 above = Weight::mass(above_own);
@@ -305,6 +305,8 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
     uint64 sum = before;
     tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = keys.first([&](uint32 key) { return (sum += mass(key)) > threshold; });
   }
+  // Where a logit is infinite or no number, no token has any mass; what stood here before may be no token.
+  if (total == 0 && threadIdx.x == 0) tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = 0;
 }
 
 #define TOKEN_DRAW(NAME, BLOCKS, ...)                                                                                              \

@@ -244,6 +244,29 @@ struct CUDAKernelsTests {
     }
   }
 
+  /// What a damaged model gives. Nothing stays of what stood in memory before, which may be no token.
+  @Test(arguments: types, [4096, 1003])
+  func drawsATokenWhateverTheLogits(_ dtype: DType, vocabulary V: Int) throws {
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      for damage in [Double.nan, -.nan, .infinity, -.infinity] {
+        for (k, p) in [(900, 0.96), (0, 0.5), (5, 1)] as [(Float, Float)] {
+          let logits = Tensor.concatenate(
+            [
+              .full([2, 24, 1], damage).to(dtype, device: gpu),
+              random(2, 24, V - 1, seed: 23, dtype),
+            ], axis: 2)
+          let found = try kernels.drawTokens(
+            logits, seeds: .of([5], device: gpu),
+            settings: .of([2, p, k], shape: [1, 3], device: gpu), progress: 0.5,
+            domain: TokenDraw.domain(scale: 1)
+          ).elements(as: Int.self)
+          #expect(found.allSatisfy { (0..<V).contains($0) }, "\(damage)")
+        }
+      }
+    }
+  }
+
   /// One logit far below leaves all others in few bins.
   @Test(arguments: types, [(900, 0.9), (0, 0.5), (4095, 1)])
   func drawsBesideAnOutlier(_ dtype: DType, _ filter: (k: Int, p: Double)) throws {
