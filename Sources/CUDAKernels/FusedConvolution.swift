@@ -16,7 +16,8 @@ public struct ConvolutionWeights {
   ///   - bias: `[O]`.
   public init?(_ weight: Tensor, bias: Tensor) {
     let (O, C, height, width) = weight.shape4
-    guard bias.count % 160 == 0, C % 32 == 0 else { return nil }
+    // A tile of 160 outputs has whole groups of the norm that follows, or whole tiles make one.
+    guard bias.count % 160 == 0, 160 % (bias.count / 32) == 0, C % 32 == 0 else { return nil }
     precondition(O == (height == 2 ? 4 : 1) * bias.count, "one bias an output")
     taps = weight.contiguous().reshape(O / 160, 160, C / 32, 4, 8, height * width)
       .permute(0, 2, 5, 3, 1, 4).contiguous()
