@@ -13,14 +13,27 @@ public final class CUDAProgram {
     let options =
       [
         "-arch=\(Self.architecture(capability))", "-std=c++17", "-default-device", "-use_fast_math",
-        // Optimised by as many threads; the code depends on whether this is more than one, not on how many cores there are.
-        "--split-compile=8",
-      ] + macros
-    let cubin = try CompiledKernels.code(key: [source] + options) {
-      try Self.compile(source, name, options)
+      ] + Self.threads(capability) + macros
+    // libtorch brings the compiler.
+    let file = CompiledKernels.file(of: [source, LibTorch.version] + options)
+    // What is kept there may be torn or foreign.
+    if let kept = CompiledKernels.read(file), let loaded = try? Self.load(kept) {
+      module = loaded
+    } else {
+      let code = try Self.compile(source, name, options)
+      module = try Self.load(code)
+      CompiledKernels.keep(code, in: file)
     }
-    // Never unloaded: programs live as long as the process.
-    module = try cubin.withUnsafeBufferPointer { bytes throws(TorchError) in
+  }
+
+  /// Code is optimised by as many threads: up to Hopper the same code whatever they do, later not.
+  private static func threads(_ capability: Int) -> [String] {
+    capability < 100 ? ["--split-compile=8"] : []
+  }
+
+  /// Never unloaded: programs live as long as the process.
+  private static func load(_ code: [UInt8]) throws(TorchError) -> ct_module {
+    try code.withUnsafeBufferPointer { bytes throws(TorchError) in
       try CUDA.call("module_load", ct_module?.none) { $0.module_load(bytes.baseAddress, &$1) }!
     }
   }
@@ -54,22 +67,33 @@ public final class CUDAProgram {
 
 /// Compiled kernels on disk, under names made of what they were compiled from.
 private enum CompiledKernels {
-  static func code(key: [String], _ compile: () throws -> [UInt8]) throws -> [UInt8] {
-    let file = folder.appending(path: fingerprint(key) + ".cubin")
-    if let stored = try? Data(contentsOf: file), !stored.isEmpty { return Array(stored) }
-    let code = try compile()
-    // Without a place to write, the next start compiles again; nothing else is lost.
-    try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    try? Data(code).write(to: file, options: .atomic)
-    return code
+  /// Nil where there is no folder of the user's own: code out of a common one could be anybody's.
+  static func file(of key: [String]) -> URL? {
+    folder?.appending(path: fingerprint(key) + ".cubin")
   }
 
-  private static var folder: URL {
-    let environment = ProcessInfo.processInfo.environment
-    let caches =
-      environment["XDG_CACHE_HOME"].map { URL(filePath: $0) }
-      ?? URL(filePath: environment["HOME"] ?? NSTemporaryDirectory()).appending(path: ".cache")
-    return caches.appending(path: "swift-mvar/kernels")
+  static func read(_ file: URL?) -> [UInt8]? {
+    guard let file, let stored = try? Data(contentsOf: file), !stored.isEmpty else { return nil }
+    return Array(stored)
+  }
+
+  /// Without a place to write, the next start compiles again; nothing else is lost.
+  static func keep(_ code: [UInt8], in file: URL?) {
+    guard let file else { return }
+    try? FileManager.default.createDirectory(
+      at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try? Data(code).write(to: file, options: .atomic)
+  }
+
+  private static var folder: URL? {
+    func variable(_ name: String) -> URL? {
+      guard let value = ProcessInfo.processInfo.environment[name], value.hasPrefix("/") else {
+        return nil
+      }
+      return URL(filePath: value)
+    }
+    let caches = variable("XDG_CACHE_HOME") ?? variable("HOME")?.appending(path: ".cache")
+    return caches?.appending(path: "swift-mvar/kernels")
   }
 
   /// 128 bits of FNV-1a, in two halves that start differently.
