@@ -173,9 +173,16 @@ extern "C" __global__ void gated_norm(const half_t *y, const half_t *projected, 
   store16(out + token * D + column, pack(value));
 }
 
+#if __CUDA_ARCH__ >= 1000
+// Else the compiler may take more registers than 640 threads have.
+#define GATED_NORM_BOUNDS __launch_bounds__(640)
+#else
+#define GATED_NORM_BOUNDS
+#endif
+
 /// The gradient of gated_norm: d_out [tokens, D] → dy; that of z in its columns of d_projected; out once more; and each
 /// block's part of that of the weight, partial [blocks, D]. Grid: groups of `rows` tokens.
-extern "C" __global__ void gated_norm_backward(const half_t *d_out, const half_t *y, const half_t *projected,
+extern "C" __global__ GATED_NORM_BOUNDS void gated_norm_backward(const half_t *d_out, const half_t *y, const half_t *projected,
                                                const half_t *weight, half_t *dy, half_t *d_projected, half_t *out,
                                                float *partial, int tokens, int D, int stride, int rows) {
   constexpr int TOGETHER = 2;
