@@ -38,12 +38,24 @@ public enum CUDA {
     return result
   }
 
+  private static let used = Mutex<Int?>(nil)
+
   /// Makes a GPU the one that this process uses, on all its threads; without it that is the first.
   ///
   /// Does nothing where ``isAvailable`` is false, as nothing then depends on it.
+  ///
+  /// - Throws: ``TorchError`` where the process uses another: compiled kernels belong to one GPU.
   public static func use(_ index: Int) throws(TorchError) {
     guard isAvailable else { return }
-    _ = try call("use_device", ()) { api, _ in api.use_device(Int32(index)) }
+    try used.withLock { used throws(TorchError) in
+      guard used == nil || used == index else {
+        throw TorchError(
+          kind: .operation, operation: "using cuda:\(index)",
+          message: "this process uses cuda:\(used!) already; start another process for each GPU")
+      }
+      _ = try call("use_device", ()) { api, _ in api.use_device(Int32(index)) }
+      used = index
+    }
   }
 
   /// Has libtorch's products do without a workspace: in front of those that have one cuBLAS sets memory, which costs
