@@ -20,8 +20,9 @@ public final class CheckpointSource: ParameterSource {
   public func shape(of name: String, expected: [Int]) -> [Int]? { tensors[name]?.shape }
 
   public func tensor(_ name: String, shape: [Int], dtype: DType, device: Device) throws -> Tensor {
+    // What was saved as a view may lie in another order, which a copy keeps; kernels go by the address alone.
     try read(tensors[name]!) { stored in
-      try withTorchErrors { stored.to(dtype, device: device, copy: true) }
+      try withTorchErrors { stored.to(dtype, device: device, copy: true).contiguous() }
     }
   }
 
