@@ -27,8 +27,14 @@ struct PickleMachine {
       } else {
         try rearrange(opcode)
       }
+      // A byte of a file makes a hundred of memory; checkpoints have a few values a tensor.
+      guard nodes.count <= Self.mostValues, stack.count <= Self.mostValues else {
+        throw malformed("it makes more than \(Self.mostValues) values")
+      }
     }
   }
+
+  private static let mostValues = 4_000_000
 
   private mutating func nextOpcode() throws(CheckpointFormatError) -> PickleOpcode {
     let byte = try cursor.byte()

@@ -159,7 +159,7 @@ struct Transfer {
   private func checkLength(_ headers: HTTPHeaders, from start: Int, _ metadata: HubMetadata) throws
   {
     guard let size = metadata.size, let text = headers.first(name: "Content-Length"),
-      let length = Int(text), start + length > size
+      let length = Int(text), length > size - start
     else { return }
     throw tooMany(size)
   }

@@ -57,9 +57,18 @@ final class NumPyArchive {
     let header = try stream.header()
     // What a damaged or hostile file announces is not believed before it is seen.
     guard status.valid & UInt64(ZIP_STAT_SIZE) != 0,
-      UInt64(header.byteCount) <= status.size
+      UInt64(header.byteCount) <= status.size, isPlausible(status)
     else { throw malformed("\(name) ends early") }
     return Entry(name: name, header: header, checksum: status.crc, index: index)
+  }
+
+  /// Whether what is in the archive can become what its directory says: DEFLATE makes 258 bytes of two bits at most.
+  private func isPlausible(_ status: zip_stat_t) -> Bool {
+    var file = stat()
+    guard status.valid & UInt64(ZIP_STAT_COMP_SIZE) != 0, stat(path, &file) == 0 else {
+      return false
+    }
+    return status.comp_size <= UInt64(file.st_size) && status.size / 1032 <= status.comp_size
   }
 
   /// The numbers of an array, from the first on.
