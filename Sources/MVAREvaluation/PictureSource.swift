@@ -43,16 +43,9 @@ public struct PictureFolder: PictureSource {
   /// - Throws: ``EvaluationError`` for a folder without pictures.
   public init(_ path: String, fitting: Fitting? = nil, limit: Int? = nil) throws {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue,
-      let all = FileManager.default.enumerator(atPath: path)
-    else {
-      throw EvaluationError(
-        .inputOutput, path, "cannot be read as a folder", mend: "check the path")
-    }
-    var files = all.compactMap { $0 as? String }.filter {
-      Self.endings.contains(URL(filePath: $0).pathExtension.lowercased())
-        && !$0.split(separator: "/").contains { $0.hasPrefix(".") }
-    }
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    else { throw Self.unreadable(path) }
+    var files = try Self.files(below: path)
     files.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     if let limit, limit < files.count {
       let found = files
@@ -72,6 +65,30 @@ public struct PictureFolder: PictureSource {
       let picture = try Picture(contentsOf: "\(self.path)/\(first)")
       size = (picture.width, picture.height)
     }
+  }
+
+  /// The pictures below a folder, by their paths relative to it; links to folders are followed, but not in circles.
+  private static func files(below path: String, depth: Int = 0) throws -> [String] {
+    guard depth < 32 else {
+      throw EvaluationError(
+        .inputOutput, path, "lies more than 32 folders deep",
+        mend: "remove the link that leads back")
+    }
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: path) else {
+      throw unreadable(path)
+    }
+    return try names.filter { !$0.hasPrefix(".") }.flatMap { name -> [String] in
+      if endings.contains(URL(filePath: name).pathExtension.lowercased()) { return [name] }
+      var isFolder: ObjCBool = false
+      guard FileManager.default.fileExists(atPath: "\(path)/\(name)", isDirectory: &isFolder),
+        isFolder.boolValue
+      else { return [] }
+      return try files(below: "\(path)/\(name)", depth: depth + 1).map { "\(name)/\($0)" }
+    }
+  }
+
+  private static func unreadable(_ path: String) -> EvaluationError {
+    EvaluationError(.inputOutput, path, "cannot be read as a folder", mend: "check the path")
   }
 
   public func pictures(_ range: Range<Int>) async throws -> [Picture] {
