@@ -162,6 +162,18 @@ struct SafetyTests {
     }
   }
 
+  /// Their lengths are those of the answers to GET.
+  @Test func errorsForHeadHaveNoBody() async throws {
+    try await withServer { client in
+      for path in ["/nothing", "/v1/images/results/some.png", "/v1/images/generations"] {
+        let (head, get) = (try await client.send(.head, path), try await client.get(path))
+        #expect(head.status == get.status && head.status >= 400)
+        #expect(head.bytes.isEmpty && !get.bytes.isEmpty)
+        #expect(head.headers[.contentLength] != "0", "\(path)")
+      }
+    }
+  }
+
   @Test func resultsMakeRoomAndExpire() async throws {
     let results = ImageResults(byteLimit: 100, lifetime: .seconds(600))
     let names = (0..<5).map { results.keep(Array(repeating: UInt8($0), count: 30), format: .png) }

@@ -11,14 +11,22 @@ struct ErrorAnswers: RouterMiddleware {
     _ request: Request, context: ServerContext,
     next: (Request, ServerContext) async throws -> Response
   ) async throws -> Response {
-    do { return try await next(request, context) } catch let error as HTTPError
-      where error.status == .notFound
-    {
+    do { return try await next(request, context) } catch {
+      let response = answer(to: error, request, context)
+      // A body after the head of such an answer is taken for the next answer.
+      return request.method == .head ? response.createHeadResponse() : response
+    }
+  }
+
+  private func answer(to error: any Error, _ request: Request, _ context: ServerContext) -> Response
+  {
+    switch error {
+    case let error as HTTPError where error.status == .notFound:
       return missing(request).response
-    } catch is CancellationError {
+    case is CancellationError:
       // Nobody is there to read it; the record of the request shows it.
       return Response(status: .clientClosedRequest)
-    } catch {
+    default:
       let answer = APIError(error)
       if answer.status == .internalServerError {
         context.logger.error("unexpected error", metadata: ["error": "\(error)"])
