@@ -31,6 +31,14 @@ import Testing
     }
   }
 
+  @Test func refusesMoreValuesThanMemoryHasRoomFor() {
+    let tuples = [UInt8](repeating: 0x29, count: 4_000_001)
+    let error = #expect(throws: CheckpointFormatError.self) {
+      try read([0x80, 2] + tuples + [0x2E])
+    }
+    #expect(error.map { "\($0)".contains("more than 4000000 values") } == true)
+  }
+
   @Test func otherAtoms() throws {
     guard case .double(1.5) = try read([0x80, 2, 0x47, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0, 0x2E]),
       case .bool(true) = try read([0x80, 2, 0x88, 0x2E]),

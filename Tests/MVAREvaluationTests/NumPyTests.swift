@@ -160,3 +160,19 @@ import TorchTestSupport
     }
   }
 }
+
+/// An archive whose one array and whose directory both say that it has 2^60 bytes.
+@Suite struct HostileArchiveTests {
+  private static let bytes =
+    "UEsDBC0AAAAIAAAAIQBH16kG//////////8MABQAZmVhdHVyZXMubnB5AQAQAFcAAAAAAAAUVAAAAAAAAACb7BfqGxDJyODL"
+    + "UK2eklqcXKRupaBuk2airqOgnpZfVFKUmBefX5SSChJ3S8wpTgWKF2ckFqQC+RpGFoYm5iaW5mbmhgZmpmY6CoZGFgaaOgq1"
+    + "XABQSwECLQAtAAAACAAAACEAR9epBv//////////DAAUAAAAAAAAAAAAAAAAAAAAZmVhdHVyZXMubnB5AQAQAFcAAAAAAAAU"
+    + "VAAAAAAAAABQSwUGAAAAAAEAAQBOAAAAkgAAAAAA"
+
+  @Test func isNotBelieved() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.write(Data(base64Encoded: Self.bytes)!, to: "giant.npz")
+    let error = #expect(throws: EvaluationError.self) { try NumPyArchive(path) }
+    #expect(error?.kind == .malformed)
+  }
+}
