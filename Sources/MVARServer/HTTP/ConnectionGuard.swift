@@ -33,8 +33,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   private let limits: ConnectionLimits
   private var reading: Scheduled<Void>?
   private var writing: Scheduled<Void>?
-  /// When each piece that is on its way must have been taken, first to last.
-  private var pieces: [NIODeadline] = []
+  /// Pieces of answers that are on their way.
+  private var pieces = 0
+  /// When the first of them must have been taken.
+  private var takenBy = NIODeadline.distantFuture
   /// Requests whose answers have not ended.
   private var unanswered = 0
 
@@ -75,13 +77,37 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    switch unwrapOutboundIn(data) {
+    case .head: writePiece(data, promise, context)
+    case .body(var rest):
+      while rest.readableBytes > Self.pieceBytes,
+        let piece = rest.readSlice(length: Self.pieceBytes)
+      {
+        writePiece(wrapOutboundOut(.body(piece)), nil, context)
+      }
+      writePiece(wrapOutboundOut(.body(rest)), promise, context)
+    case .end:
+      let promise = promise ?? context.eventLoop.makePromise()
+      promise.futureResult.assumeIsolated().whenSuccess { self.answered(context) }
+      writePiece(data, promise, context)
+    }
+  }
+
+  /// Bytes of a body that a client must take within the limit.
+  private static let pieceBytes = 128 << 10
+
+  private func writePiece(
+    _ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
+  ) {
     let promise = promise ?? context.eventLoop.makePromise()
     expectTaking(promise.futureResult, context)
-    if case .end = unwrapOutboundIn(data) {
-      unanswered -= 1
-      if unanswered == 0, reading == nil { expectReading(limits.head, context) }
-    }
     context.write(data, promise: promise)
+  }
+
+  /// The client has taken all of an answer; only now it is its turn again.
+  private func answered(_ context: ChannelHandlerContext) {
+    unanswered = max(unanswered - 1, 0)
+    if unanswered == 0, reading == nil { expectReading(limits.head, context) }
   }
 
   private func gone() {
@@ -99,22 +125,28 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func expectTaking(_ written: EventLoopFuture<Void>, _ context: ChannelHandlerContext) {
-    pieces.append(.now() + TimeAmount(limits.write))
+    pieces += 1
+    if pieces == 1 { takenBy = .now() + TimeAmount(limits.write) }
     if writing == nil { scheduleWriting(context) }
     written.assumeIsolated().whenComplete { _ in
-      self.pieces.removeFirst()
-      guard self.pieces.isEmpty else { return }
+      self.pieces -= 1
+      // The next one's time begins when the client can get at it.
+      self.takenBy = .now() + TimeAmount(self.limits.write)
+      guard self.pieces == 0 else { return }
       self.writing?.cancel()
       self.writing = nil
     }
   }
 
   private func scheduleWriting(_ context: ChannelHandlerContext) {
-    guard let deadline = pieces.first else { return }
-    writing = context.eventLoop.assumeIsolated().scheduleTask(deadline: deadline) {
+    writing = context.eventLoop.assumeIsolated().scheduleTask(deadline: takenBy) {
       self.writing = nil
-      guard let first = self.pieces.first else { return }
-      if first <= .now() { context.close(promise: nil) } else { self.scheduleWriting(context) }
+      guard self.pieces > 0 else { return }
+      if self.takenBy <= .now() {
+        context.close(promise: nil)
+      } else {
+        self.scheduleWriting(context)
+      }
     }
   }
 }
