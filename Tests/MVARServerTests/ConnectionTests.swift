@@ -109,6 +109,22 @@ struct ConnectionTests {
     }
   }
 
+  @Test func whoIsRefusedBeforeItsBodyEndsMustGoOn() async throws {
+    try await withServer(over: .live, configure: { $0.connection.head = .milliseconds(150) }) {
+      client in
+      let refused = try connection(client)
+      refused.send(head + "Content-Type: text/plain\r\nContent-Length: 1\r\n\r\n")
+      var answer = ""
+      try await eventually("the answer comes") {
+        answer += refused.received() ?? ""
+        return answer.hasSuffix("}")
+      }
+      #expect(answer.hasPrefix("HTTP/1.1 415"))
+      refused.send("x")
+      try await eventually("the server closes the connection") { refused.received() == nil }
+    }
+  }
+
   @Test func aConnectionServesOneRequestAfterTheOther() async throws {
     try await withServer(over: .live) { client in
       for seed in 1...3 {

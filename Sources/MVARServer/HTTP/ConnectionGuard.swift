@@ -72,6 +72,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     case .end:
       reading?.cancel()
       reading = nil
+      // Answered before its end, as a request is whose head is refused: the next one is expected.
+      if unanswered == 0 { expectReading(limits.head, context) }
     }
     context.fireChannelRead(data)
   }
