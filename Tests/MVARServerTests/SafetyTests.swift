@@ -1,4 +1,5 @@
 import HTTPTypes
+import NIOCore
 import Testing
 
 @testable import MVARServer
@@ -50,6 +51,18 @@ struct SafetyTests {
         #expect(try await client.get(path).status == 200, "\(path)")
       }
     }
+  }
+
+  // MARK: Addresses
+
+  @Test(arguments: [
+    ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"),
+    ("::ffff:198.51.100.1", "198.51.100.1"), ("::1", "::1"),
+    ("2001:db8:1:2:3:4:5:6", "20010db800010002"), ("2001:db8:1:2::9", "20010db800010002"),
+    ("2001:db8:1:3::9", "20010db800010003"),
+  ]) func clientsAreTheirAddressesOrNetworks(_ address: String, _ client: String) throws {
+    let socket = try SocketAddress(ipAddress: address, port: 1)
+    #expect(ServerContext.address(of: socket) == client)
   }
 
   // MARK: Hosts and origins

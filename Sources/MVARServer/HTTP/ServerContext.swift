@@ -19,14 +19,20 @@ public struct ServerContext: RequestContext {
 
   static func address(of address: SocketAddress?) -> String {
     guard let address else { return "here" }
-    switch address {
-    case .v6(let v6):
-      return withUnsafeBytes(of: v6.address.sin6_addr) { bytes in
-        bytes.prefix(8).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-      }
-    default: return address.ipAddress ?? "here"
+    guard case .v6(let v6) = address else { return address.ipAddress ?? "here" }
+    let bytes = withUnsafeBytes(of: v6.address.sin6_addr) { Array($0) }
+    // How a server that listens at IPv6 addresses sees a client with an IPv4 address.
+    if bytes.starts(with: Self.mapped) {
+      return bytes.suffix(4).map { "\($0)" }.joined(separator: ".")
     }
+    let network = bytes.prefix(8)
+    // Addresses such as ::1 lie in no client's network.
+    if network.allSatisfy({ $0 == 0 }) { return address.ipAddress ?? "here" }
+    return network.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
+
+  /// The beginning of ::ffff:a.b.c.d.
+  private static let mapped = [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF]
 
   /// Tells when the client goes away; nil where nothing can tell, as without a socket.
   func presence() async -> ClientPresence? {
