@@ -125,6 +125,37 @@ struct ConnectionTests {
     }
   }
 
+  @Test func aBodyThatIsNoHTTPIsTheClientsMistake() async throws {
+    try await withServer(over: .live) { client in
+      let odd = try connection(client)
+      odd.send(
+        head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+      var answer = ""
+      try await eventually("the server answers and closes") {
+        guard let more = odd.received() else { return true }
+        answer += more
+        return false
+      }
+      #expect(answer.hasPrefix("HTTP/1.1 400") && answer.contains("invalid_body"), "\(answer)")
+    }
+  }
+
+  @Test(arguments: [false, true]) func whoLeavesWithinItsBodyIsNoError(_ resets: Bool) async throws
+  {
+    try await withServer(over: .live) { client in
+      let leaving = try connection(client)
+      leaving.send(head + "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+      try await Task.sleep(for: .milliseconds(50))
+      if resets { leaving.reset() } else { leaving.close() }
+      var metrics = ""
+      try await eventually("the request is recorded") {
+        metrics = (try? await client.get("/metrics").text) ?? ""
+        return metrics.contains("/v1/images/generations")
+      }
+      #expect(metrics.contains(#"status="499""#) && !metrics.contains(#"status="500""#))
+    }
+  }
+
   @Test func aConnectionServesOneRequestAfterTheOther() async throws {
     try await withServer(over: .live) { client in
       for seed in 1...3 {

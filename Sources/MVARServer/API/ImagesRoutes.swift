@@ -25,7 +25,7 @@ struct ImagesRoutes: Sendable {
     guard request.mediaType == "application/json" else {
       throw APIError.unsupported(request, "application/json")
     }
-    let parameters = try await bodies.with(request, limit: Self.jsonLimit) { body in
+    let parameters = try await bodies.with(request, context, limit: Self.jsonLimit) { body in
       var fields = try RequestFields(json: body)
       try fields.check(known: ImageParameters.names, ignored: ImageParameters.ignored)
       return try imageParameters(&fields)
@@ -51,7 +51,8 @@ struct ImagesRoutes: Sendable {
         code: "edits_not_available")
     }
     let limits = PictureLimits(pixels: configuration.maxPixels, bytes: configuration.maxBody)
-    let (parameters, edit) = try await bodies.with(request, limit: configuration.maxBody) { body in
+    let (parameters, edit) = try await bodies.with(request, context, limit: configuration.maxBody) {
+      body in
       try await threads.run {
         var fields = try Self.fields(request, body)
         try fields.check(

@@ -102,6 +102,15 @@ extension APIError {
       message: "the request's body has \(most); send less", code: "body_too_large")
   }
 
+  /// What follows on the connection cannot be told from the body.
+  static func unreadable(_ cause: any Error) -> APIError {
+    APIError(
+      status: .badRequest, kind: .invalidRequest,
+      message:
+        "the request's body cannot be read (\(quoted("\(cause)"))); send it in whole chunks, "
+        + "or with its Content-Length", code: "invalid_body", headers: [.connection: "close"])
+  }
+
   private static func of(_ error: PictureError) -> APIError {
     var result = APIError.invalid(error.name, error.description, code: "invalid_image")
     if error.kind == .tooLarge { result.status = .contentTooLarge }
