@@ -189,13 +189,31 @@ struct SafetyTests {
 
   @Test func resultsMakeRoomAndExpire() async throws {
     let results = ImageResults(byteLimit: 100, lifetime: .seconds(600))
-    let names = (0..<5).map { results.keep(Array(repeating: UInt8($0), count: 30), format: .png) }
+    let names = try (0..<5).map {
+      try results.answer().keep(Array(repeating: UInt8($0), count: 30), format: .png)
+    }
     #expect(Set(names).count == 5)
     #expect(names.map { results[$0] != nil } == [false, false, true, true, true])
     #expect(results[names[4]]?.bytes.first == 4 && results.totalBytes == 90)
     let brief = ImageResults(byteLimit: 100, lifetime: .zero)
-    #expect(brief[brief.keep([1], format: .webp)] == nil)
+    #expect(brief[try brief.answer().keep([1], format: .webp)] == nil)
     #expect(brief.totalBytes == 0)
+  }
+
+  @Test func anAnswerKeepsAllOfItsResultsUntilItIsFinished() throws {
+    let results = ImageResults(byteLimit: 100, lifetime: .seconds(600))
+    let file = [UInt8](repeating: 0, count: 30)
+    var answer: ImageResults.Answer? = results.answer()
+    let names = try (0..<3).map { _ in try #require(answer).keep(file, format: .png) }
+    let tooLarge = #expect(throws: APIError.self) { try answer?.keep(file, format: .png) }
+    #expect(tooLarge?.status == .contentTooLarge && tooLarge?.parameter == "response_format")
+    let other = results.answer()
+    let busy = #expect(throws: APIError.self) { try other.keep(file, format: .png) }
+    #expect(busy?.status == .serviceUnavailable)
+    #expect(names.allSatisfy { results[$0] != nil } && results.totalBytes == 90)
+    answer = nil
+    let later = try other.keep(file, format: .png)
+    #expect(results[later] != nil && names.map { results[$0] != nil } == [false, true, true])
   }
 
   @Test func memoryIsGivenBack() throws {

@@ -82,7 +82,7 @@ struct WorkThreadsTests {
     let delivery = Delivery(
       parameters: try ImageParameters(&fields, facts, .imageNet, maxCount: 2), facts: facts,
       kind: "image_generation", size: facts.size, software: "test",
-      results: ImageResults(byteLimit: 1, lifetime: .zero), threads: WorkThreads(count: 1),
+      results: ImageResults(byteLimit: 1, lifetime: .zero).answer(), threads: WorkThreads(count: 1),
       base: "", finish: { _ in Picture(width: 20_000, height: 1, filledWith: .black) })
     let events = OrderEvents()
     events.add(.finished(index: 0, picture: Picture(width: 1, height: 1, filledWith: .black)))

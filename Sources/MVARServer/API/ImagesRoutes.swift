@@ -36,7 +36,7 @@ struct ImagesRoutes: Sendable {
     }
     let delivery = Delivery(
       parameters: parameters, facts: facts, kind: "image_generation", size: facts.size,
-      software: configuration.software, results: results, threads: threads,
+      software: configuration.software, results: results.answer(), threads: threads,
       base: Self.base(of: request))
     return try await answer(tasks, delivery, context)
   }
@@ -68,7 +68,7 @@ struct ImagesRoutes: Sendable {
     }
     let delivery = Delivery(
       parameters: parameters, facts: facts, kind: "image_edit", size: edit.size,
-      software: configuration.software, results: results, threads: threads,
+      software: configuration.software, results: results.answer(), threads: threads,
       base: Self.base(of: request), finish: edit.finished, preview: edit.preview)
     return try await answer(tasks, delivery, context)
   }
@@ -179,7 +179,7 @@ struct Delivery: Sendable {
   /// The finished pictures'.
   let size: String
   let software: String
-  let results: ImageResults
+  let results: ImageResults.Answer
   let threads: WorkThreads
   let base: String
   /// What becomes of a finished picture, and of an unfinished one, before it is sent.
@@ -272,7 +272,7 @@ struct Delivery: Sendable {
     switch parameters.delivery {
     case .base64: image.b64JSON = Data(bytes).base64EncodedString()
     case .url:
-      image.url = base + ImageResults.folder + results.keep(bytes, format: parameters.format)
+      image.url = try base + ImageResults.folder + results.keep(bytes, format: parameters.format)
     }
     return image
   }
