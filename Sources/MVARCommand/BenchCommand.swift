@@ -79,7 +79,7 @@ struct BenchCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    if let json, json != "-" { try Files.checkWritable(json) }
+    try checkOutput()
     if table {
       let reports = try await BenchTable(self).run()
       if let json { try Record.write(reports, to: json) }
@@ -95,6 +95,21 @@ struct BenchCommand: AsyncParsableCommand {
     let report = try await measured(benchmark, rates: try await benchmark.deviceRates())
     if json != "-" { try StandardStreams.writeOutput(report.text) }
     if let json { try Record.write(report, to: json) }
+  }
+
+  private func checkOutput() throws {
+    if let json, json != "-" { try Files.checkWritable(json) }
+    var check = OutputCheck(
+      reading: weights.map { [modelFile(in: $0), tokenizerFile(in: $0)] } ?? [])
+    try check.add(json, "--json")
+  }
+
+  private func modelFile(in folder: String) -> String {
+    Files.join(folder, "\(model.rawValue)_d\(depth).pth")
+  }
+
+  private func tokenizerFile(in folder: String) -> String {
+    Files.join(folder, ModelFiles.tokenizerNames[0])
   }
 
   /// Warms up, measures and reports.
@@ -142,10 +157,9 @@ struct BenchCommand: AsyncParsableCommand {
         kind: model.kind, depth: depth, schedule: schedule)
       return try await SamplingBenchmark(configuration, options: compute.options)
     }
-    let file = Files.join(weights, "\(model.rawValue)_d\(depth).pth")
+    let file = modelFile(in: weights)
     let benchmark = try await SamplingBenchmark(
-      model: file, tokenizer: Files.join(weights, ModelFiles.tokenizerNames[0]),
-      options: compute.options)
+      model: file, tokenizer: tokenizerFile(in: weights), options: compute.options)
     guard benchmark.configuration.schedule == schedule else {
       throw CommandError(
         "\(file) is for the scales \(benchmark.configuration.schedule), not for \(imageSize) pixels; "

@@ -54,6 +54,8 @@ struct PlotCommand: AsyncParsableCommand {
 
   func run() async throws {
     try Files.checkWritable(out)
+    var check = OutputCheck(reading: runs.filter { !Files.isFolder($0) })
+    try check.add(out, "--out")
     var plot = CurvePlot(metrics: metric)
     plot.smoothing = smooth
     plot.isLogarithmic = log

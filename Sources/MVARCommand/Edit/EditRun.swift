@@ -57,7 +57,8 @@ struct EditRun {
       guard let drawn = scale.pictures else { continue }
       let results = drawn.map(finish)
       for (index, picture) in zip(range, results) where output.previews {
-        try await write(picture, jobs[index], to: preview(index, scale: scale.index)) { nil }
+        let file = PictureDestination.preview(of: destination.files[index], scale: scale.index)
+        try await write(picture, jobs[index], to: file) { nil }
       }
       guard scale.isLast else { continue }
       let seconds = start.duration(to: .now).inSeconds / Double(part.count)
@@ -91,13 +92,6 @@ struct EditRun {
     }
   }
 
-  private func preview(_ index: Int, scale: Int) -> String {
-    let file = destination.files[index]
-    let ending = file.split(separator: ".").last.map(String.init) ?? "png"
-    let name = "\(Files.stem(of: file))-scale\(scale < 10 ? "0" : "")\(scale).\(ending)"
-    return Files.join(Files.folder(of: file), name)
-  }
-
   private func finish(_ jobs: [EditJob], after failure: (any Error)?) throws {
     let records = writing.outputs.compactMap { $0 }
     if let grid, failure == nil {
@@ -121,6 +115,13 @@ struct EditRun {
 }
 
 extension PictureDestination {
+  /// The file for a result after one scale.
+  static func preview(of file: String, scale: Int) -> String {
+    let ending = file.split(separator: ".").last.map(String.init) ?? "png"
+    let name = "\(Files.stem(of: file))-scale\(scale < 10 ? "0" : "")\(scale).\(ending)"
+    return Files.join(Files.folder(of: file), name)
+  }
+
   /// The file for all pictures side by side.
   func grid(_ named: String, _ format: PictureFileFormat) -> String {
     named.isEmpty ? Files.join(Files.folder(of: files[0]), "grid.\(format.ending)") : named

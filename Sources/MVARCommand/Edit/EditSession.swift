@@ -27,9 +27,18 @@ struct EditSession {
   ) async throws {
     let destination = try PictureDestination(
       output.destination.out, stems: jobs.map(\.stem), format: output.destination.format,
-      sources: sources)
+      sources: sources + files.filesRead,
+      besides: { file in
+        guard output.previews else { return [] }
+        return files.configuration.schedule.sizes.indices.map {
+          PictureDestination.preview(of: file, scale: $0)
+        }
+      })
     do {
       let grid = output.grid.map { destination.grid($0, output.destination.format) }
+      var check = destination.check
+      try check.add(grid, "--grid")
+      try check.add(output.json, "--json")
       for file in [grid, output.json == "-" ? nil : output.json].compactMap({ $0 }) {
         try Files.checkWritable(file)
       }

@@ -109,9 +109,8 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
       options.place = .cuda(share.localRank)
     }
     try options.prepare()
-    for file in [npz, statistics, json == "-" ? nil : json].compactMap({ $0 }) {
-      try Files.checkWritable(file)
-    }
+    let files = try model.map { try ModelFiles(model: $0, tokenizer: tokenizer) }
+    try checkOutputs(reading: files?.filesRead ?? [])
     let console = Console(isQuiet: quiet || !share.isFirst, outputIsRecord: json == "-")
     let choice = try networkFlags.choice(console)
     let evaluator = try await Evaluator(
@@ -120,8 +119,18 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
       // Several processes would do the same.
       guard share.isFirst else { return }
       try await evaluate(images, evaluator, console)
-    } else {
-      try await generate(evaluator, options, share, console)
+    } else if let files {
+      try await generate(files, evaluator, options, share, console)
+    }
+  }
+
+  private func checkOutputs(reading modelFiles: [String]) throws {
+    var check = OutputCheck(
+      reading: [images, reference].compactMap { $0 } + modelFiles + networkFlags.files)
+    for (file, option) in [(npz, "--npz"), (statistics, "--statistics"), (json, "--json")] {
+      guard let file, file != "-" else { continue }
+      try Files.checkWritable(file)
+      try check.add(file, option)
     }
   }
 
@@ -170,9 +179,9 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
   // MARK: Pictures of a model
 
   private func generate(
-    _ evaluator: Evaluator, _ options: ComputeOptions, _ share: ProcessShare, _ console: Console
+    _ files: ModelFiles, _ evaluator: Evaluator, _ options: ComputeOptions, _ share: ProcessShare,
+    _ console: Console
   ) async throws {
-    let files = try ModelFiles(model: model!, tokenizer: tokenizer)
     let real = share.isFirst ? try await readReference(evaluator, console) : nil
     let digests = try Digests(files)
     let generator = try await files.generator(options, console)

@@ -65,6 +65,9 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
     let console = Console(isQuiet: compute.quiet, outputIsRecord: json == "-")
     let lpipsFiles = try lpips.map(LPIPSFiles.init(parsing:))
     let files = try await files.found(console)
+    let weights = networkFlags.files + (lpips ?? "").split(separator: ",").map(String.init)
+    var check = OutputCheck(reading: try files.filesRead() + [data] + weights)
+    try check.add(json, "--json")
     let checkpoint = try Checkpoint(files.tokenizer)
     let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(

@@ -48,6 +48,14 @@ struct NetworkFlags: ParsableArguments {
 
   func validate() throws { try checkPositive(measureBatch, "measure-batch") }
 
+  /// The files of weights that are named or found.
+  var files: [String] {
+    [
+      inception ?? NetworkFile.found(.inception),
+      efficientnet ?? NetworkFile.found(.efficientNetLite0),
+    ].compactMap { $0 }
+  }
+
   /// Looks for the weights and checks them.
   func choice(_ console: Console) throws -> NetworkChoice {
     switch network {

@@ -58,11 +58,48 @@ enum Files {
 
   static func isFolder(_ path: String) -> Bool { kind(path) == S_IFDIR }
 
+  /// What a file or a folder is, whatever path leads to it.
+  struct Identity: Hashable {
+    fileprivate let device: UInt64
+    fileprivate let number: UInt64
+  }
+
+  /// Nil if there is nothing.
+  static func identity(_ path: String) -> Identity? {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    return Identity(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+  }
+
+  /// Where a file is or will be.
+  enum Place: Hashable {
+    case file(Identity)
+    case entry(Identity, String)
+    /// In a folder that is not there.
+    case path(String)
+
+    init(_ path: String) {
+      if let identity = Files.identity(path) {
+        self = .file(identity)
+      } else if let identity = Files.identity(folder(of: path)) {
+        self = .entry(identity, name(of: path))
+      } else {
+        self = .path(path)
+      }
+    }
+  }
+
   /// Whether two paths lead to the same file.
   static func areSame(_ a: String, _ b: String) -> Bool {
-    var (first, second) = (stat(), stat())
-    guard stat(a, &first) == 0, stat(b, &second) == 0 else { return false }
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+    guard let first = identity(a) else { return false }
+    return first == identity(b)
+  }
+
+  /// The path without links; nil if there is nothing.
+  static func realPath(_ path: String) -> String? {
+    guard let real = realpath(path, nil) else { return nil }
+    defer { free(real) }
+    return String(cString: real)
   }
 
   /// The folder that a path lies in.
@@ -88,7 +125,7 @@ enum Files {
     folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)"
   }
 
-  private static func isDevice(_ path: String) -> Bool {
+  static func isDevice(_ path: String) -> Bool {
     kind(path).map { $0 != S_IFREG && $0 != S_IFDIR } ?? false
   }
 

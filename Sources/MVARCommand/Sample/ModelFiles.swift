@@ -6,6 +6,8 @@ struct ModelFiles {
   let model: String
   let tokenizer: String
   let configuration: TransformerConfiguration
+  /// All files that they are kept in.
+  let filesRead: [String]
 
   /// Where a tokenizer is looked for beside a model.
   static let tokenizerNames = [
@@ -23,11 +25,15 @@ struct ModelFiles {
     if let tokenizer {
       self.tokenizer = tokenizer
       // A wrong file is better told before the model is read.
-      _ = try Checkpoint(tokenizer).tokenizerConfiguration()
+      let other = try Checkpoint(tokenizer)
+      _ = try other.tokenizerConfiguration()
+      filesRead = checkpoint.filesRead + other.filesRead
     } else if checkpoint.parts[.tokenizer] != nil {
       self.tokenizer = model
+      filesRead = checkpoint.filesRead
     } else {
       self.tokenizer = try Self.neighbour(of: model)
+      filesRead = checkpoint.filesRead + [self.tokenizer]
     }
   }
 
@@ -51,12 +57,13 @@ struct ModelFiles {
 
   /// Loads them, and warns where the GPU's kernels are missing.
   ///
-  /// - Throws: As `ImageGenerator.init`.
+  /// - Throws: As `ImageGenerator.init`, and `CancellationError` where that was asked for meanwhile.
   func generator(_ options: ComputeOptions, edits: Bool = false, _ console: Console) async throws
     -> ImageGenerator
   {
     let generator = try await ImageGenerator(
       model: model, tokenizer: tokenizer, options: options, edits: edits)
+    try Task.checkCancellation()
     console.warn(kernelFailure: generator.kernelFailure)
     return generator
   }

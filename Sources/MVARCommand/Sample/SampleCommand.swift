@@ -46,7 +46,7 @@ struct SampleCommand: AsyncParsableCommand {
         "--batch \(batch) is less than the \(jobs.count) pictures that --trace records; leave "
           + "--batch out or draw fewer pictures")
     }
-    let destination = try SampleDestination(output)
+    let destination = try SampleDestination(output, jobs, reading: files.filesRead)
     do {
       try await draw(jobs, files, destination)
     } catch {

@@ -55,8 +55,9 @@ struct SampleDestination {
   let json: String?
   private let made: [String]
 
-  /// - Throws: ``CommandError`` for a place that cannot be written to.
-  init(_ flags: SampleOutputFlags) throws {
+  /// - Parameter sources: Files that are read and must not be replaced.
+  /// - Throws: ``CommandError`` for a place that cannot be written to, ``UsageError`` for a file that is read or written already.
+  init(_ flags: SampleOutputFlags, _ jobs: [SampleJob], reading sources: [String]) throws {
     folder = flags.out
     format = flags.format
     previews = flags.previews
@@ -70,9 +71,23 @@ struct SampleDestination {
       for file in [grid, trace, json == "-" ? nil : json].compactMap({ $0 }) {
         try Files.checkWritable(file)
       }
+      try check(jobs, reading: sources)
     } catch {
       removeIfEmpty()
       throw error
+    }
+  }
+
+  private func check(_ jobs: [SampleJob], reading sources: [String]) throws(UsageError) {
+    var check = OutputCheck(reading: sources)
+    for (file, option) in [(grid, "--grid"), (trace, "--trace"), (json, "--json")] {
+      try check.add(file, option)
+      guard let file, Files.areSame(Files.folder(of: file), folder) else { continue }
+      let name = Files.name(of: file)
+      // Previews begin like their picture.
+      if name.hasSuffix(".\(format.ending)"), jobs.contains(where: { name.hasPrefix($0.stem) }) {
+        throw UsageError("\(file) is a picture of this run; choose another \(option)")
+      }
     }
   }
 

@@ -38,7 +38,8 @@ struct DetokenizeCommand: AsyncParsableCommand {
     let all = try PictureTokens(contentsOf: tokens, schedule: scales)
     let destination = try PictureDestination(
       output.out, stems: (0..<all.count).map(Self.stem), format: output.format,
-      sources: [tokens])
+      sources: [tokens] + Checkpoint(tokenizerFile).filesRead,
+      besides: { showScales ? [PictureDestination.scalesFile(of: $0)] : [] })
     do {
       let tokenizer = try await PictureTokenizer(tokenizerFile, options: compute.options)
       let writer = PictureWriter(

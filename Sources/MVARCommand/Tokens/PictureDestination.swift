@@ -6,14 +6,20 @@ struct PictureDestination {
   /// One for each picture.
   let files: [String]
   private let made: [String]
+  /// Knows the files, for those that are written besides.
+  private(set) var check: OutputCheck
 
   /// - Parameters:
   ///   - out: A file, where there is one picture and the ending names a format; else a folder.
   ///   - stems: The pictures' names in a folder.
   ///   - format: The format in a folder.
   ///   - sources: Files that are read and must not be replaced.
+  ///   - besides: What is written besides each of the files.
   /// - Throws: ``UsageError`` or ``CommandError`` for a place that will not do.
-  init(_ out: String, stems: [String], format: PictureFileFormat, sources: [String]) throws {
+  init(
+    _ out: String, stems: [String], format: PictureFileFormat, sources: [String],
+    besides: (String) -> [String] = { _ in [] }
+  ) throws {
     let namesFile = (try? PictureFormat(endingOf: out)) != nil && !Files.isFolder(out)
     if namesFile {
       guard stems.count == 1 else {
@@ -26,17 +32,12 @@ struct PictureDestination {
       made = try Files.makeFolder(out)
       files = Self.distinct(stems).map { Files.join(out, "\($0).\(format.ending)") }
     }
-    do { try check(sources) } catch {
+    check = OutputCheck(reading: sources)
+    do {
+      for file in files.flatMap({ [$0] + besides($0) }) { try check.add(file, "--out") }
+    } catch {
       removeIfEmpty()
       throw error
-    }
-  }
-
-  private func check(_ sources: [String]) throws(UsageError) {
-    for file in files {
-      if let source = sources.first(where: { Files.areSame($0, file) }) {
-        throw UsageError("\(file) would replace \(source), which is read; choose another --out")
-      }
     }
   }
 

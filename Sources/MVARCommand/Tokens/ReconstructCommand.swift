@@ -57,7 +57,8 @@ struct ReconstructCommand: AsyncParsableCommand {
     let inputs = try fittedPictures(pictures, schedule: schedule, tokenizer: configuration)
     let destination = try PictureDestination(
       output.out, stems: pictures.image.map(Files.stem), format: output.format,
-      sources: pictures.image)
+      sources: pictures.image + files.filesRead(),
+      besides: { showsScales ? [PictureDestination.scalesFile(of: $0)] : [] })
     do {
       let tokenizer = try await PictureTokenizer(files.tokenizer, options: compute.options)
       let writer = PictureWriter(

@@ -49,6 +49,11 @@ struct TokenizerFlags: ParsableArguments {
     (flags.tokenizer, flags.model) = (found[0].path, found.count > 1 ? found[1].path : nil)
     return flags
   }
+
+  /// The files that they are kept in.
+  func filesRead() throws -> [String] {
+    try ([tokenizer] + [model].compactMap { $0 }).flatMap { try Checkpoint($0).filesRead }
+  }
 }
 
 /// Where and how exactly a tokenizer computes.

@@ -35,6 +35,8 @@ struct TokenizeCommand: AsyncParsableCommand {
     try compute.options.prepare()
     let files = try await files.found(Console(isQuiet: compute.quiet))
     try Files.checkWritable(out)
+    var check = OutputCheck(reading: try files.filesRead() + pictures.image)
+    try check.add(out, "--out")
     let checkpoint = try Checkpoint(files.tokenizer)
     let configuration = try checkpoint.tokenizerConfiguration()
     let schedule = try Scales.schedule(
