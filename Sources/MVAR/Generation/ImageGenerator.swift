@@ -152,10 +152,10 @@ public actor ImageGenerator {
       let pictures: [Picture]? = try computing {
         let isWanted = previews || trace != nil || index == count - 1
         guard isWanted else {
-          try drawing.pass()
+          try findingTokens { try drawing.pass() }
           return nil
         }
-        let scale = try drawing.next()!
+        let scale = try findingTokens { try drawing.next()! }
         trace?.add(scale)
         guard previews || index == count - 1 else { return nil }
         let image = try decode(scale.fHat) * 0.5 + 0.5
@@ -176,6 +176,16 @@ public actor ImageGenerator {
 
   private func decode(_ fHat: Tensor) throws -> Tensor {
     try fused?.decoding(fHat: fHat) ?? tokenizer.decode(fHat: fHat)
+  }
+
+  /// Draws a scale. Shapes fit since the weights were loaded, so that an index out of range means logits of which none is the
+  /// largest. They are not looked at for that before: a GPU would have to be waited for.
+  private func findingTokens<R>(_ body: () throws -> R) throws -> R {
+    do { return try withTorchErrors(body) } catch let error as TorchError
+      where error.kind == .operation && error.message.contains(/index.* out of (bounds|range)/)
+    {
+      throw MVARError.noNumbers("the model's logits")
+    }
   }
 
   func computing<R>(_ body: () throws -> R) throws -> R {

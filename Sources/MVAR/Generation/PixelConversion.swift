@@ -10,8 +10,13 @@ extension Tensor {
   }
 
   /// `[B, 3, H, W]` in [0, 1] as pictures; bytes are ×255 and cut, as in the reference.
+  ///
+  /// - Throws: ``MVARError`` for pixels that are no numbers, which as bytes would be black.
   package func pictures() throws -> [Picture] {
     let (B, _, H, W) = shape4
+    guard try !reshape(-1).sum(0).item().isNaN else {
+      throw MVARError.noNumbers("the tokenizer's pixels")
+    }
     let bytes = try (self * 255).to(.uint8).permute(0, 2, 3, 1).contiguous()
       .elements(as: UInt8.self)
     return (0..<B).map { index in
@@ -19,5 +24,13 @@ extension Tensor {
       return Picture(
         width: W, height: H, pixels: Array(bytes[index * count..<(index + 1) * count]))
     }
+  }
+}
+
+extension MVARError {
+  /// For what weights make that are no numbers, or too large for their type.
+  static func noNumbers(_ what: String) -> MVARError {
+    MVARError(
+      .checkpoint, "\(what) are no numbers; the weights are damaged, or try --dtype float32")
   }
 }
