@@ -26,7 +26,7 @@ struct PlotCommand: AsyncParsableCommand {
   @Option(help: "A number to draw, by its name or the last part of it; give it several times.")
   var metric: [String] = ["loss", "accuracy"]
 
-  @Option(parsing: .unconditional, help: "Average over about so many steps. (default: none)")
+  @Option(parsing: .unconditional, help: "Average over about so many steps; 0 draws every number.")
   var smooth = 0.0
 
   @Flag(help: "Draw the vertical axes logarithmically.")

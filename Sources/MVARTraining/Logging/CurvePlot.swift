@@ -31,6 +31,12 @@ public struct CurvePlot: Sendable {
   public func svg(_ runs: [RunCurves]) throws -> String {
     let panels = metrics.map { (title: $0, lines: lines($0, runs)) }.filter { !$0.lines.isEmpty }
     if panels.isEmpty {
+      if isLogarithmic, !metrics.allSatisfy({ Self.curves($0, runs).isEmpty }) {
+        throw TrainingError(
+          .setting,
+          "no run has a \(metrics.joined(separator: " or ")) above 0, which is all that a logarithmic axis shows; "
+            + "draw a linear one")
+      }
       let names = Set(runs.flatMap { $0.curves.keys }).sorted(by: FolderListing.precedes)
       let some = names.prefix(12).joined(separator: ", ")
       throw TrainingError(
@@ -56,28 +62,31 @@ public struct CurvePlot: Sendable {
   // MARK: What is drawn
 
   private func lines(_ metric: String, _ runs: [RunCurves]) -> [Line] {
+    Self.curves(metric, runs).compactMap { run, name in
+      let points = smoothed(runs[run].curves[name]!)
+      guard !points.isEmpty else { return nil }
+      return Line(run: run, name: name, isValidation: name.hasPrefix("validation"), points: points)
+    }
+  }
+
+  private static func curves(_ metric: String, _ runs: [RunCurves]) -> [(run: Int, name: String)] {
     runs.enumerated().flatMap { index, run in
       run.curves.keys.sorted(by: FolderListing.precedes)
         .filter { $0 == metric || $0.hasSuffix("/\(metric)") }
-        .compactMap { name in
-          let points = smoothed(run.curves[name]!)
-          guard !points.isEmpty else { return nil }
-          return Line(
-            run: index, name: name, isValidation: name.hasPrefix("validation"), points: points)
-        }
+        .map { (index, $0) }
     }
   }
 
   private func smoothed(_ curve: RunCurves.Curve) -> [(x: Double, y: Double)] {
     var mean: Double?
-    var last = 0
-    return zip(curve.steps, curve.values).compactMap { step, value in
+    var last = 0.0
+    return zip(curve.steps.map(Double.init), curve.values).compactMap { step, value in
       guard value.isFinite, !isLogarithmic || value > 0 else { return nil }
       // An exponential mean over steps, whatever their distance.
-      let keep = smoothing > 0 ? exp(-Double(max(step - last, 1)) / smoothing) : 0
+      let keep = smoothing > 0 ? exp(-max(step - last, 1) / smoothing) : 0
       let next = mean.map { $0 * keep + value * (1 - keep) } ?? value
       (mean, last) = (next, step)
-      return (Double(step), next)
+      return (step, next)
     }
   }
 
@@ -181,11 +190,14 @@ struct Axis {
   let ticks: [Double]
   private let low: Double
   private let high: Double
+  /// What low and high are counted in: more than 1 where the distance of two values may be no number.
+  private let unit: Double
   private let isLogarithmic: Bool
 
   init(_ values: [Double], isLogarithmic: Bool, whole: Bool) {
     self.isLogarithmic = isLogarithmic
     let (least, most) = (values.min() ?? 0, values.max() ?? 1)
+    unit = !isLogarithmic && Swift.max(abs(least), abs(most)) > 1e300 ? 1e10 : 1
     if isLogarithmic {
       low = log10(least)
       high = Swift.max(log10(most), low + 0.1)
@@ -195,19 +207,24 @@ struct Axis {
       ticks = decades.flatMap { decade in steps.map { $0 * pow(10, Double(decade)) } }
         .filter { (low - 1e-9...high + 1e-9).contains(log10($0)) }
     } else {
+      let unit = unit
+      let (least, most) = (least / unit, most / unit)
       let span = most > least ? most - least : Swift.max(abs(least), 1) * 0.1
       low = whole ? least : least - 0.04 * span
       high = (most > least ? most : least + span) + (whole ? 0 : 0.04 * span)
       let step = Self.step((high - low) / 6, whole: whole)
       let (low, high) = (low, high)
-      ticks = stride(from: (low / step).rounded(.up), through: (high / step).rounded(.down), by: 1)
-        .map { $0 * step }
+      // Counted from 0: where values are large and close, a step more may be the same number.
+      let first = (low / step).rounded(.up)
+      let count = (high / step).rounded(.down) - first + 1
+      ticks = (0..<Int(Swift.min(Swift.max(count, 0), 100)))
+        .map { (first + Double($0)) * step * unit }.filter(\.isFinite)
     }
   }
 
   /// From 0 at the low end to 1 at the high end.
   func place(_ value: Double) -> Double {
-    ((isLogarithmic ? log10(value) : value) - low) / (high - low)
+    ((isLogarithmic ? log10(value) : value / unit) - low) / (high - low)
   }
 
   /// 1, 2 or 5 times a power of ten, not below `least`.
