@@ -5,6 +5,7 @@ import Pictures
 enum Files {
   /// - Throws: ``CommandError`` if no file can be made or replaced at `path`.
   static func checkWritable(_ path: String) throws(CommandError) {
+    guard !path.isEmpty else { throw CommandError("the file's name is empty; name one") }
     if isFolder(path) {
       throw CommandError("\(path) cannot be written (Is a directory); name a file inside it")
     }
@@ -25,6 +26,9 @@ enum Files {
   /// - Returns: The folders made, innermost last.
   /// - Throws: ``CommandError`` if that fails, or the folder cannot be written to.
   static func makeFolder(_ path: String) throws(CommandError) -> [String] {
+    guard !path.isEmpty else {
+      throw CommandError("the folder's name is empty; name one, or . for this one")
+    }
     var made: [String] = []
     var missing: [String] = []
     var current = path
