@@ -64,8 +64,10 @@ struct BenchCommand: AsyncParsableCommand {
   @OptionGroup var compute: ComputeFlags
 
   func validate() throws {
-    for (value, name) in [(depth, "depth"), (batch, "batch"), (runs, "repeat")] {
-      try checkPositive(value, name)
+    for (value, name, limit) in [
+      (depth, "depth", 128), (batch, "batch", 65_536), (runs, "repeat", 1_000_000),
+    ] {
+      try checkPositive(value, name, atMost: limit)
     }
     guard imageSize == 256 || imageSize == 512 else {
       throw ValidationError("image-size is \(imageSize); use 256 or 512")

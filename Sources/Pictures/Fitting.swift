@@ -30,13 +30,17 @@ extension Picture {
   ///   differ, the right and the lower one are a pixel wider.
   /// - `stretch` scales each side to its own length.
   ///
-  /// Traps unless both sides are at least 1.
+  /// Traps unless both sides are at least 1 and at most 2²⁴.
   public func fitted(
     to size: (width: Int, height: Int), fit: PictureFit = .crop, background: RGB = .neutral
   ) -> Picture {
     precondition(
       size.width >= 1 && size.height >= 1,
       "a picture of \(size.width)x\(size.height) has no pixels")
+    // Nothing that is multiplied below leaves an Int.
+    precondition(
+      max(size.width, size.height) <= 1 << 24,
+      "a picture of \(size.width)x\(size.height) is too large")
     if (width, height) == size { return self }
     return switch fit {
     case .crop: middle(of: size)

@@ -73,7 +73,7 @@ struct EditedCountFlags: ParsableArguments {
   @Option(parsing: .unconditional, help: "The first result's seed; the others' count up from it.")
   var seed: UInt64 = 0
 
-  func validate() throws { try checkPositive(count, "count") }
+  func validate() throws { try checkPositive(count, "count", atMost: 100_000) }
 
   var seeds: [UInt64] { (0..<count).map { seed &+ UInt64($0) } }
 }

@@ -43,10 +43,12 @@ struct EvaluateBenchCommand: AsyncParsableCommand {
   var json: String?
 
   func validate() throws {
-    for (value, name) in [
-      (side, "side"), (batches, "batches"), (batch ?? 1, "batch"), (length, "length"),
+    for (value, name, limit) in [
+      (side, "side", 16_384), (batches, "batches", 1_000_000), (batch ?? 1, "batch", 65_536),
+      (length, "length", 65_536), (max(real, 1), "real", 10_000_000),
+      (max(generated, 1), "generated", 10_000_000),
     ] {
-      try checkPositive(value, name)
+      try checkPositive(value, name, atMost: limit)
     }
     guard real == 0 || real > 3 && generated > 3 else {
       throw ValidationError("real is \(real) and generated \(generated); use 4 or more")

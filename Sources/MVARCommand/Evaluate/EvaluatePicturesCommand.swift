@@ -88,10 +88,7 @@ struct EvaluatePicturesCommand: AsyncParsableCommand {
       throw ValidationError("name either --images, or a --model to generate them with")
     }
     for (value, name) in [(batch, "batch"), (Optional(samples), "samples")] {
-      try checkPositive(value, name)
-    }
-    if samples > 10_000_000 {
-      throw ValidationError("samples is \(samples); use 10000000 or less")
+      try checkPositive(value, name, atMost: 10_000_000)
     }
     if images != nil, sweep != nil || npz != nil {
       throw ValidationError("--sweep and --npz are for pictures that --model generates")

@@ -56,7 +56,7 @@ struct EvaluateReconstructionCommand: AsyncParsableCommand {
 
   func validate() throws {
     try checkPositive(samples, "samples")
-    try checkPositive(batch, "batch")
+    try checkPositive(batch, "batch", atMost: 10_000_000)
   }
 
   func run() async throws {

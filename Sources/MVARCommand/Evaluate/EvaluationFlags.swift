@@ -46,7 +46,9 @@ struct NetworkFlags: ParsableArguments {
     help: "Pictures that the network looks at together. (default: 32 on a CPU, 256 on a GPU)")
   var measureBatch: Int?
 
-  func validate() throws { try checkPositive(measureBatch, "measure-batch") }
+  func validate() throws {
+    try checkPositive(measureBatch, "measure-batch", atMost: 65_536)
+  }
 
   /// The files of weights that are named or found.
   var files: [String] {
@@ -102,6 +104,7 @@ struct MetricFlags: ParsableArguments {
     guard bootstrap >= 0, bootstrap != 1 else {
       throw ValidationError("bootstrap is \(bootstrap); use 2 or more, or 0 for no interval")
     }
+    try checkPositive(max(bootstrap, 1), "bootstrap", atMost: 100_000)
   }
 
   var comparison: Evaluator.Comparison {
@@ -124,7 +127,7 @@ struct FittingFlags: ParsableArguments {
   @Option(help: "How: crop resizes and cuts as in training, pad keeps all, stretch distorts.")
   var fit: PictureFit = .crop
 
-  func validate() throws { try checkPositive(size, "size") }
+  func validate() throws { try checkPositive(size, "size", atMost: 16_384) }
 
   var fitting: PictureFolder.Fitting? { size.map { .init(side: $0, fit: fit) } }
 }

@@ -43,7 +43,7 @@ struct PlacementFlags: ParsableArguments {
   var threads: Int?
 
   func validate() throws {
-    try checkPositive(threads, "threads")
+    try checkPositive(threads, "threads", atMost: 1024)
   }
 
   func options(_ precision: ComputeOptions.Precision) -> ComputeOptions {
@@ -78,8 +78,8 @@ extension ComputeOptions.Place: CustomStringConvertible {
 }
 
 /// - Throws: What the parser reports as wrong usage.
-func checkPositive(_ value: Int?, _ name: String) throws {
-  if let value, value < 1 {
-    throw ValidationError("\(name) is \(value); use 1 or more")
-  }
+func checkPositive(_ value: Int?, _ name: String, atMost limit: Int = .max) throws {
+  guard let value, !(1...limit).contains(value) else { return }
+  throw ValidationError(
+    "\(name) is \(value); use 1 " + (limit == .max || value < 1 ? "or more" : "to \(limit)"))
 }

@@ -21,14 +21,17 @@ extension FrechetDistance {
     progress: (Int) throws -> Void = { _ in }
   ) throws -> ConfidenceInterval {
     let N = features.length(0)
-    let values = try (0..<resamples).map { index in
+    // Room is made as they come: a number beyond all memory would not be refused, but corrupt it.
+    var values: [Double] = []
+    for index in 0..<resamples {
       let value = try withTorchErrors {
         let (mean, covariance) = Self.moments(features, weights(N, seed, index))
         return try self.distance(mean: mean, covariance: covariance)
       }
+      values.append(value)
       try progress(index + 1)
-      return value
-    }.sorted()
+    }
+    values.sort()
     let shift = distance - values.reduce(0, +) / Double(resamples)
     func quantile(_ share: Double) -> Double {
       let place = share * Double(values.count - 1)
