@@ -185,6 +185,18 @@ struct EditTests {
     }
   }
 
+  /// JPEG, which previews are, allows no such length; PNG does.
+  @Test func aLongThinPictureComesWithoutPreviews() async throws {
+    try await withServer(FakeEngine(edits: true)) { client in
+      let image = try base64(Picture(width: 65_501, height: 1, filledWith: .neutral))
+      let answer = try await client.post(
+        "/v1/images/edits", try json(["image": image, "strength": 0.5, "stream": true]))
+      let events = try answer.events()
+      #expect(events.last?.name == "image_edit.completed", "\(answer.text.prefix(500))")
+      #expect(!events.contains { $0.name == "image_edit.partial_image" })
+    }
+  }
+
   // MARK: Bad input
 
   private func refused(
@@ -224,6 +236,17 @@ struct EditTests {
     try await refused(["image": "%%"], 400, "image", "base64")
     try await refused(["image": image, "mask": "aGVsbG8="], 400, "mask", "not a PNG")
     try await refused(["image": image, "mosk": image], 400, "mosk", "known are")
+  }
+
+  @Test func aFormatThatCannotHoldThePictureIsRefusedBeforeItIsDrawn() async throws {
+    let long = try base64(Picture(width: 16_384, height: 1, filledWith: .neutral))
+    try await refused(
+      ["image": long, "strength": 0.5, "output_format": "webp"], 400, "output_format", "16384x1",
+      "16383", "png")
+    let longer = try base64(Picture(width: 40_000, height: 1, filledWith: .neutral))
+    try await refused(
+      ["image": longer, "expand": "25501,0,0,0", "output_format": "jpeg"], 400, "output_format",
+      "65501x1")
   }
 
   @Test func aPictureThatIsTooLargeIsRefusedByItsHeader() async throws {

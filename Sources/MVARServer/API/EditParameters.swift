@@ -146,11 +146,12 @@ struct EditParameters: Sendable {
     return width * height <= Self.largestPreview ? finished(drawn) : canvas.finished(drawn)
   }
 
-  /// The finished pictures', as the API writes it.
-  var size: String {
-    let (width, height) = keepsPixels ? canvas.canvasSize : canvas.scaledSize
-    return "\(width)x\(height)"
+  var finishedSize: (width: Int, height: Int) {
+    keepsPixels ? canvas.canvasSize : canvas.scaledSize
   }
+
+  /// The finished pictures', as the API writes it.
+  var size: String { "\(finishedSize.width)x\(finishedSize.height)" }
 
   private static let largestPreview = 1 << 20
 }

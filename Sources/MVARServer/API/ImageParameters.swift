@@ -9,7 +9,27 @@ struct ImageParameters: Sendable {
     case url
   }
 
-  enum Format: String, CaseIterable, Sendable { case png, jpeg, webp }
+  enum Format: String, CaseIterable, Sendable {
+    case png, jpeg, webp
+
+    /// Pixels of a side that its files can have.
+    private var longestSide: Int {
+      switch self {
+      case .png: Int(Int32.max)
+      case .jpeg: 65_500
+      case .webp: 16_383
+      }
+    }
+
+    /// - Throws: ``APIError`` for a size that its files cannot have, before anything is drawn for it.
+    func check(_ size: (width: Int, height: Int)) throws(APIError) {
+      guard max(size.width, size.height) > longestSide else { return }
+      throw .invalid(
+        "output_format",
+        "output_format is \(rawValue), which allows \(longestSide) pixels a side, and the picture has "
+          + "\(size.width)x\(size.height); use png")
+    }
+  }
 
   /// Nil for no class in particular, which only edits may ask for.
   let label: Int?

@@ -60,6 +60,7 @@ struct ImagesRoutes: Sendable {
         )
         let parameters = try imageParameters(&fields, needsClass: false)
         let edit = try EditParameters(&fields, facts, limits: limits, budget: pictures)
+        try parameters.format.check(edit.finishedSize)
         return (parameters, edit)
       }
     }
@@ -226,9 +227,14 @@ struct Delivery: Sendable {
     case .queued: return try self.event(event).buffer
     case .preview(_, let scale, let scales, _):
       guard parameters.shows(scale: scale, of: scales) else { return nil }
-    case .finished: break
+      do { return try await threads.run { try self.event(event).buffer } } catch let error
+        as PictureError where error.kind == .tooLarge
+      {
+        // Longer than the format of previews allows; the finished picture's may be another.
+        return nil
+      }
+    case .finished: return try await threads.run { try self.event(event).buffer }
     }
-    return try await threads.run { try self.event(event).buffer }
   }
 
   private func event(_ event: OrderEvent) throws -> ServerSentEvent {
