@@ -52,6 +52,23 @@ struct FormTests {
     #expect(error?.message.contains("twice") == true)
   }
 
+  @Test(arguments: [
+    "[[[[", String(repeating: "[", count: 60_000),
+    #"{"a": "\\","# + String(repeating: #""b": [0, 1], "#, count: 100),
+    "{" + (0..<101).map { #""k\#($0)": 1"# }.joined(separator: ",") + "}",
+  ]) func valuesWithoutEndAreNotRead(_ json: String) {
+    let error = #expect(throws: APIError.self) { try RequestFields(json: Data(json.utf8)) }
+    #expect(error?.code == "invalid_json")
+    #expect(error?.message.contains("values") == (json.count > 4))
+  }
+
+  @Test func whatTextsHoldAreNoValues() throws {
+    let text = String(repeating: #"[{,\"\\"#, count: 200)
+    var fields = try RequestFields(json: Data(#"{"a": "\#(text)", "b": 1}"#.utf8))
+    #expect(try fields.text("a", limit: 2000) == String(repeating: #"[{,"\"#, count: 200))
+    #expect(try fields.integer("b", in: 0...1) == 1)
+  }
+
   @Test func filesInJSON() throws {
     let json =
       #"{"a": "aGk=", "b": "data:image/png;base64,aGk=", "c": "h!", "d": "data:,hi", "e": 1}"#

@@ -14,15 +14,24 @@ struct RequestFields {
 
   /// - Throws: ``APIError`` where the bytes are not a JSON object.
   init(json bytes: Data) throws(APIError) {
+    // Other encodings than UTF-8, in which nothing can be told by single bytes, have zeros.
+    guard !bytes.withUnsafeBytes({ $0.contains(0) }) else { throw Self.noObject("it is not UTF-8") }
+    guard !JSONShape.hasTooManyValues(bytes) else {
+      throw Self.noObject("it has more than \(JSONShape.valueLimit) values")
+    }
     do {
       let object = try JSONDecoder().decode([String: JSONValue].self, from: bytes)
       values = object.filter { $0.value != .null }.mapValues(Value.json)
     } catch {
-      throw .invalid(
-        nil,
-        "the body is not a JSON object (\(Self.reason(error))); send one such as "
-          + #"{"class": 207, "n": 1}"#, code: "invalid_json")
+      throw Self.noObject(Self.reason(error))
     }
+  }
+
+  private static func noObject(_ why: String) -> APIError {
+    .invalid(
+      nil,
+      "the body is not a JSON object of parameters (\(why)); send one such as "
+        + #"{"class": 207, "n": 1}"#, code: "invalid_json")
   }
 
   private static func reason(_ error: any Error) -> String {
