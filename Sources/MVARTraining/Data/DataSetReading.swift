@@ -42,7 +42,8 @@ extension PictureDataSet {
 
   private func unlabelled() -> PictureDataSet {
     PictureDataSet(
-      path: path, entries: entries.map { Entry($0.location, label: 0) }, classNames: [])
+      path: path, entries: entries.map { Entry($0.location, label: 0) }, classNames: [],
+      root: root)
   }
 
   private static func folder(_ path: String, _ labels: Labels, split: String?) throws(TrainingError)
@@ -135,7 +136,8 @@ extension PictureDataSet {
       let file = row.file.hasPrefix("/") ? row.file : "\(folder)/\(row.file)"
       entries.append(Entry(.file(file), label: label))
     }
-    return PictureDataSet(path: path, entries: entries, classNames: classes?.names ?? [])
+    return PictureDataSet(
+      path: path, entries: entries, classNames: classes?.names ?? [], root: folder)
   }
 
   private static func shards(

@@ -31,11 +31,15 @@ public struct PictureDataSet: Sendable {
   public let entries: [Entry]
   /// Empty where labels are not wanted.
   public let classNames: [String]
+  /// What the entries' names begin with: the path itself, or the folder that a table lies in.
+  let root: String
 
-  public init(path: String, entries: [Entry], classNames: [String]) {
+  /// - Parameter root: What the entries' names begin with; nil for the path itself.
+  public init(path: String, entries: [Entry], classNames: [String], root: String? = nil) {
     self.path = path
     self.entries = entries
     self.classNames = classNames
+    self.root = root ?? path
   }
 
   public var count: Int { entries.count }
@@ -66,7 +70,17 @@ public struct PictureDataSet: Sendable {
 
   /// Some pictures, with all the class names.
   public func filtered(_ isIncluded: (Entry) -> Bool) -> PictureDataSet {
-    PictureDataSet(path: path, entries: entries.filter(isIncluded), classNames: classNames)
+    PictureDataSet(
+      path: path, entries: entries.filter(isIncluded), classNames: classNames, root: root)
+  }
+
+  /// An entry's name below the root, its slash (or a tar file's colon) with it: what stays the same
+  /// where the data move. A name that does not lie below the root is whole.
+  func relativeName(_ entry: Entry) -> Substring {
+    let name = entry.location.name
+    let rest = name.utf8.dropFirst(root.utf8.count)
+    let isBelow = rest.first == UInt8(ascii: "/") || rest.first == UInt8(ascii: ":")
+    return isBelow && name.utf8.starts(with: root.utf8) ? Substring(rest) : name[...]
   }
 
   /// Sets pictures apart to measure on; which ones depends on their names only, so that pictures
@@ -76,7 +90,7 @@ public struct PictureDataSet: Sendable {
   public func holdingOut(_ share: Double) -> (training: PictureDataSet, heldOut: PictureDataSet) {
     let bound = UInt64(share * 0x1p32)
     func isHeldOut(_ entry: Entry) -> Bool {
-      let hash = entry.location.name.dropFirst(path.count).utf8
+      let hash = relativeName(entry).utf8
         .reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
       // FNV's low bits are the better mixed ones; the multiplication spreads them upwards.
       return (hash &* 0x9E37_79B9_7F4A_7C15) >> 32 < bound

@@ -66,14 +66,14 @@ public struct TokenCacheDescription: Sendable, Hashable, Codable {
 }
 
 extension PictureDataSet {
-  /// A hash of every picture's name below the data set's own path, and its label.
+  /// A hash of every picture's name below the data set's root, and its label.
   var contentDigest: String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func add(_ bytes: some Sequence<UInt8>) {
       for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     }
     for entry in entries {
-      add(entry.location.name.dropFirst(path.count).utf8)
+      add(relativeName(entry).utf8)
       add("\n\(entry.label)\n".utf8)
     }
     return String(hash, radix: 16)

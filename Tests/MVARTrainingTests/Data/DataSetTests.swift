@@ -183,6 +183,32 @@ import Testing
     ).holdingOut(0.1).heldOut
     #expect(fewer.entries == heldOut.entries.filter { entries.prefix(500).contains($0) })
     #expect(data.holdingOut(0).heldOut.count == 0)
+    // As earlier versions chose and hashed them.
+    let first = ["1/1", "4/53", "6/69", "3/80"].map { "/data/\($0).png" }
+    #expect(heldOut.entries.prefix(4).map(\.location.name) == first)
+    #expect(data.contentDigest == "c42d846d66f556cb")
+  }
+
+  /// A table's path is longer than what the names of its pictures begin with.
+  @Test func heldOutPicturesOfATableDependOnTheirNamesToo() throws {
+    func table(_ ending: String) throws -> PictureDataSet {
+      let folder = try PictureFolder()
+      let rows = (0..<400).map { "\($0).\(ending),\($0 % 2)\n" }.joined()
+      try folder.write("file,class\n/elsewhere/x.png,0\n" + rows, to: "labels.csv")
+      return try PictureDataSet(folder.path)
+    }
+    let data = try table("png")
+    let heldOut = data.holdingOut(0.1).heldOut
+    // Within five standard deviations, √(400 · 0.1 · 0.9) = 6.
+    #expect(abs(heldOut.count - 40) < 30)
+    // The same in a folder of another place, but not of other names.
+    let moved = try table("png")
+    #expect(moved.holdingOut(0.1).heldOut.entries.map(\.label) == heldOut.entries.map(\.label))
+    #expect(moved.contentDigest == data.contentDigest)
+    #expect(try table("jpg").contentDigest != data.contentDigest)
+    #expect(
+      data.relativeName(data.entries[1]) == "/0.png"
+        && data.relativeName(data.entries[0]) == "/elsewhere/x.png")
   }
 }
 
