@@ -49,7 +49,8 @@ struct TarShard {
       // After a header the reader stands at the first byte of its data.
       let offset = Int(archive_filter_bytes(archive, -1))
       let count = Int(archive_entry_size(entry))
-      guard offset + count <= size else {
+      // A damaged header may claim more bytes than a sum can hold.
+      guard count >= 0, count <= size - offset else {
         throw .data(path, "ends inside \(name)", mend: "fetch it again")
       }
       members.append(Member(name: name, offset: offset, count: count))

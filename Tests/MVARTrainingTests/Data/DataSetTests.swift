@@ -109,6 +109,11 @@ import Testing
       _ = try PictureDataSet(folder.file("one.tar"))
     }
     #expect(try PictureDataSet(folder.file("one.tar"), labels: .ignored).count == 1)
+    try folder.write(
+      Shards.claiming([0x7F] + [UInt8](repeating: 0xFF, count: 6) + [0], whole), to: "vast.tar")
+    expectTrainingError(.data, "vast.tar", "fetch it again") {
+      _ = try PictureDataSet(folder.file("vast.tar"))
+    }
     try folder.write([0x1F, 0x8B], to: "packed/x.tar.gz")
     expectTrainingError(.data, "x.tar.gz", "unpack") {
       _ = try PictureDataSet(folder.file("packed"))
@@ -217,6 +222,18 @@ enum Shards {
   static func path(_ dialect: String) -> String {
     URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().appending(path: "Fixtures/shards/\(dialect).tar").path
+  }
+
+  /// A shard whose first member claims a size: eight bytes, the highest first, as GNU's tar writes large ones.
+  static func claiming(_ size: [UInt8], _ shard: [UInt8]) -> [UInt8] {
+    var shard = shard
+    shard.replaceSubrange(124..<136, with: [0x80, 0, 0, 0] + size)
+    // The checksum counts itself as blanks.
+    shard.replaceSubrange(148..<156, with: Array("        ".utf8))
+    let digits = String(shard[..<512].reduce(0) { $0 + Int($1) }, radix: 8)
+    let padded = String(repeating: "0", count: 6 - digits.count) + digits + "\0 "
+    shard.replaceSubrange(148..<156, with: Array(padded.utf8))
+    return shard
   }
 
   static func color(_ index: Int) -> [Int] { [40 * index, 200 - 40 * index, 9 * index] }
