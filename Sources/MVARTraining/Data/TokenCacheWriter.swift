@@ -229,7 +229,9 @@ public struct TokenCacheWriter: Sendable {
     _ tokens: [PictureTokens], _ standing: [PictureTokens], _ pictures: [Int], to file: String
   ) throws {
     let isNarrow = description.vocabulary <= Int(Int16.max) + 1
-    let kinds = [("tokens", tokens), ("standing", standing)].prefix(standing.isEmpty ? 1 : 2)
+    // A part of which no picture could be read has both kinds as well, of no rows.
+    let kinds = [("tokens", tokens), ("standing", standing)]
+      .prefix(settings.wrongCodes > 0 ? 2 : 1)
     var declarations: [TensorDeclaration] = []
     var values: [String: (tokens: [PictureTokens], scale: Int)] = [:]
     for (kind, tokens) in kinds {

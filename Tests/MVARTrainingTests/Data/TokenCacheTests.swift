@@ -184,6 +184,20 @@ import TorchTestSupport
     #expect(try CachedTokens(cache, batch: 9, seed: 1).next().labels.count == 9)
   }
 
+  @Test(arguments: [0, 0.5]) func aPartOfUnreadablePicturesAloneIsOpened(_ wrongCodes: Double)
+    async throws
+  {
+    defer { cleanUp() }
+    for name in ["bee/1.png", "bee/2.png"] { try folder.write("no picture", to: name) }
+    var tolerant = settings()
+    (tolerant.toleratedShare, tolerant.wrongCodes) = (0.5, wrongCodes)
+    // The second part of each version has the last two of six pictures.
+    #expect(try await writer(nil, tolerant).run().count == 2)
+    let cache = try TokenCache(cache)
+    #expect(cache.labels == [0, 0, 0, 1] && cache.isSpoilt == (wrongCodes > 0))
+    #expect(try CachedTokens(cache, batch: 9, seed: 1).next().labels.count == 9)
+  }
+
   @Test func picturesOfAnotherSizeAreRefused() async throws {
     var wrong = settings()
     wrong.recipe.side = 48
