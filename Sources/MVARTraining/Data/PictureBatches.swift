@@ -112,7 +112,8 @@ public final class PictureBatches {
   /// The next batch; there is no last one.
   ///
   /// - Throws: ``TrainingError`` of kind `data` where too many pictures could not be read; it names some.
-  public func next() throws(TrainingError) -> PictureBatch {
+  ///   `CancellationError` where the task is cancelled while it waits; the batch still comes next.
+  public func next() throws -> PictureBatch {
     let batch = try line.take(given)
     given += 1
     return batch

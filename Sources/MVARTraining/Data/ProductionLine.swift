@@ -59,11 +59,17 @@ final class ProductionLine: @unchecked Sendable {
   }
 
   /// Waits for a batch, counted from the first.
-  func take(_ number: Int) throws(TrainingError) -> PictureBatch {
+  ///
+  /// - Throws: ``TrainingError``, or `CancellationError` where the task is cancelled while it waits.
+  func take(_ number: Int) throws -> PictureBatch {
     condition.lock()
     defer { condition.unlock() }
     let asked = ContinuousClock.now
-    while failure == nil, batches[number]?.isFinished != true { condition.wait() }
+    while failure == nil, batches[number]?.isFinished != true {
+      try Task.checkCancellation()
+      // Nobody wakes this thread when its task is cancelled, so that it looks by itself.
+      condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+    }
     if let failure { throw failure }
     // Nobody can have made the first batch ahead of the first call.
     if start == nil { start = .now } else { notes.waited += asked.duration(to: .now).seconds }
@@ -80,7 +86,7 @@ final class ProductionLine: @unchecked Sendable {
       let place =
         (position.step * settings.ranks + settings.rank) * settings.batch + row
       do {
-        let made = try picture(epoch: position.epoch, place: place)
+        guard let made = try picture(epoch: position.epoch, place: place) else { return }
         batch.put(made.square, row: row)
         condition.withLock {
           batch.finish(row, index: made.index, label: dataSet.entries[made.index].label)
@@ -123,14 +129,15 @@ final class ProductionLine: @unchecked Sendable {
     }
   }
 
-  /// The picture at a place of an epoch, or the first readable one of those that stand in for it.
+  /// The picture at a place of an epoch, or the first readable one of those that stand in for it; nil
+  /// once nobody wants it any more.
   private func picture(epoch: Int, place: Int) throws(TrainingError) -> (
     square: Picture, isEnlarged: Bool, index: Int
-  ) {
+  )? {
     var draws = Draws(seed: settings.seed, .augmentation, epoch: epoch, place: place)
     var substitutes = Draws(seed: settings.seed, .substitute, epoch: epoch, place: place)
     var index = samples(epoch: epoch)[place]
-    while true {
+    while condition.withLock({ !isClosed }) {
       do {
         let made = try maker.square(index, &draws)
         return (made.square, made.isEnlarged, index)
@@ -139,9 +146,11 @@ final class ProductionLine: @unchecked Sendable {
       }
       index = substitutes.below(dataSet.count)
     }
+    return nil
   }
 
-  /// Notes a picture that cannot be read, and ends the run where they are too many.
+  /// Notes a picture that cannot be read, and ends the run where they are too many, or all: then none
+  /// could ever stand in.
   private func note(_ index: Int, _ reason: String) throws(TrainingError) {
     let report: ReadingReport? = condition.withLock {
       guard unreadable.insert(index).inserted else { return nil }
@@ -150,6 +159,9 @@ final class ProductionLine: @unchecked Sendable {
     }
     guard let report else { return }
     let (count, share) = (report.unreadable.count, settings.toleratedShare)
+    if count == dataSet.count {
+      throw .allUnreadable(dataSet, such: report.unreadable[count - 1].reason)
+    }
     if Double(count) > share * Double(dataSet.count) {
       throw .tooManyUnreadable(
         dataSet, count, tolerated: share, such: report.unreadable[count - 1].reason)

@@ -274,6 +274,12 @@ extension TrainingError {
         + "tolerated, such as: \(reason)",
       mend: "mend or remove them, or raise the share")
   }
+
+  static func allUnreadable(_ dataSet: PictureDataSet, such reason: String) -> TrainingError {
+    .data(
+      dataSet.path, "none of its \(dataSet.count) pictures can be read, such as: \(reason)",
+      mend: "name pictures that can be")
+  }
 }
 
 extension WrongTokens {

@@ -248,7 +248,10 @@ private final class TokenizerRun {
     let parameters = learner.weights.tensors.reduce(0) { $0 + $1.count }
     events(.started(step: learner.stepCount, of: steps, parameters: parameters))
     while learner.stepCount < steps {
-      try step()
+      do { try step() } catch let cancellation as CancellationError {
+        if learner.stepCount > 0 { try save() }
+        throw cancellation
+      }
       let count = learner.stepCount
       if isDue(options.showEvery, count) { try show() }
       if isDue(options.saveEvery, count) { try save() }

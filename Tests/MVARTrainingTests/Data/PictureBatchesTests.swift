@@ -121,6 +121,36 @@ import Testing
     expectTrainingError(.data, "2 of 10 pictures") { _ = try strict.next() }
   }
 
+  @Test func aDataSetOfUnreadablePicturesAloneEndsTheRun() throws {
+    let folder = try PictureFolder()
+    for number in 0..<4 { try folder.write("no picture", to: "a/\(number).png") }
+    var settings = settings(2)
+    settings.toleratedShare = 1
+    let batches = try PictureBatches(PictureDataSet(folder.path), settings)
+    expectTrainingError(.data, folder.path, "none of its 4 pictures can be read", "a/") {
+      _ = try batches.next()
+    }
+  }
+
+  @Test(.timeLimit(.minutes(1))) func cancellationEndsTheWaitForAPicture() async throws {
+    let folder = try PictureFolder()
+    try folder.write("", to: "a/0.png")
+    // A pipe that nobody writes into is a disk that does not answer.
+    let pipe = folder.file("a/1.png")
+    try #require(mkfifo(pipe, 0o600) == 0)
+    defer {
+      let writer = open(pipe, O_WRONLY | O_NONBLOCK)
+      if writer >= 0 { close(writer) }
+    }
+    var settings = settings(1, workers: 1)
+    settings.toleratedShare = 1
+    let data = try PictureDataSet(folder.path).filtered { $0.location == .file(pipe) }
+    let waiting = Task { [settings] in _ = try PictureBatches(data, settings).next() }
+    try await Task.sleep(for: .milliseconds(50))
+    waiting.cancel()
+    await #expect(throws: CancellationError.self) { try await waiting.value }
+  }
+
   @Test func fewerPicturesThanABatch() throws {
     let folder = try PictureFolder.classes(["a"], count: 3)
     let data = try PictureDataSet(folder.path)
