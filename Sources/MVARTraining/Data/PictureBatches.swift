@@ -60,6 +60,9 @@ public final class PictureBatches {
     public var ahead = 3
     /// The share of the data set that may be unreadable.
     public var toleratedShare = 0.01
+    /// Pictures that were set apart from these, which the share is of as well: of a few held out, one
+    /// would be too many.
+    public var apart = 0
     /// This process among `ranks` that share each batch; rank r has the r-th part.
     public var rank = 0
     public var ranks = 1

@@ -158,14 +158,10 @@ final class ProductionLine: @unchecked Sendable {
       return notes
     }
     guard let report else { return }
-    let (count, share) = (report.unreadable.count, settings.toleratedShare)
-    if count == dataSet.count {
-      throw .allUnreadable(dataSet, such: report.unreadable[count - 1].reason)
-    }
-    if Double(count) > share * Double(dataSet.count) {
-      throw .tooManyUnreadable(
-        dataSet, count, tolerated: share, such: report.unreadable[count - 1].reason)
-    }
+    let (count, reason) = (report.unreadable.count, report.unreadable.last!.reason)
+    if count == dataSet.count { throw .allUnreadable(dataSet, such: reason) }
+    try dataSet.tolerate(
+      count, share: settings.toleratedShare, apart: settings.apart, such: reason)
   }
 }
 

@@ -23,6 +23,8 @@ public struct TokenCacheWriter: Sendable {
     public var partSize = 4096
     /// The share of the data set that may be unreadable.
     public var toleratedShare = 0.01
+    /// Pictures that were set apart from these, which the share is of as well.
+    public var apart = 0
 
     public init(recipe: PictureRecipe, schedule: ScaleSchedule) {
       (self.recipe, self.schedule) = (recipe, schedule)
@@ -219,10 +221,8 @@ public struct TokenCacheWriter: Sendable {
     _ index: Int, _ reason: UnreadableReason, _ unreadable: inout [Int: ReadingReport.Unreadable]
   ) throws {
     unreadable[index] = .init(name: dataSet.entries[index].location.name, reason: reason.text)
-    if Double(unreadable.count) > settings.toleratedShare * Double(dataSet.count) {
-      throw TrainingError.tooManyUnreadable(
-        dataSet, unreadable.count, tolerated: settings.toleratedShare, such: reason.text)
-    }
+    try dataSet.tolerate(
+      unreadable.count, share: settings.toleratedShare, apart: settings.apart, such: reason.text)
   }
 
   private func write(
@@ -264,17 +264,27 @@ public struct TokenCacheWriter: Sendable {
   }
 }
 
-extension TrainingError {
-  static func tooManyUnreadable(
-    _ dataSet: PictureDataSet, _ count: Int, tolerated share: Double, such reason: String
-  ) -> TrainingError {
-    .data(
-      dataSet.path,
-      "\(count) of \(dataSet.count) pictures cannot be read, more than the share of \(share) that is "
-        + "tolerated, such as: \(reason)",
+extension PictureDataSet {
+  /// Lets some pictures be unreadable.
+  ///
+  /// - Parameters:
+  ///   - share: Of these pictures and of those that were set apart from them.
+  ///   - reason: What is wrong with one of them.
+  /// - Throws: ``TrainingError`` where they are more than the share.
+  func tolerate(_ unreadable: Int, share: Double, apart: Int, such reason: String)
+    throws(TrainingError)
+  {
+    guard Double(unreadable) > share * Double(count + apart) else { return }
+    let whole = apart > 0 ? " of all \(count + apart)" : ""
+    throw .data(
+      path,
+      "\(unreadable) of \(count) pictures cannot be read, more than the share of \(share)\(whole) "
+        + "that is tolerated, such as: \(reason)",
       mend: "mend or remove them, or raise the share")
   }
+}
 
+extension TrainingError {
   static func allUnreadable(_ dataSet: PictureDataSet, such reason: String) -> TrainingError {
     .data(
       dataSet.path, "none of its \(dataSet.count) pictures can be read, such as: \(reason)",

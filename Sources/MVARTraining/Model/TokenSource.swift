@@ -115,11 +115,12 @@ public struct TokenPreparation: Sendable {
     let maker = try await PictureTokenizer(tokenizer, options: exact)
     let held = heldOut?.count ?? 0
     let all = training.count * versions + held
-    var unreadable = try await writer(training, "training", versions, maker).run {
+    var unreadable = try await writer(training, "training", versions, apart: held, maker).run {
       progress($0.done, all)
     }
     if let heldOut {
-      unreadable += try await writer(heldOut, "held-out", 1, maker).run {
+      let apart = training.count
+      unreadable += try await writer(heldOut, "held-out", 1, apart: apart, maker).run {
         progress(all - held + $0.done, all)
       }
     }
@@ -129,7 +130,8 @@ public struct TokenPreparation: Sendable {
   }
 
   private func writer(
-    _ pictures: PictureDataSet, _ name: String, _ versions: Int, _ maker: PictureTokenizer
+    _ pictures: PictureDataSet, _ name: String, _ versions: Int, apart: Int,
+    _ maker: PictureTokenizer
   ) throws -> TokenCacheWriter {
     let size = maker.pictureSize(schedule)
     guard size.width == size.height else {
@@ -144,7 +146,7 @@ public struct TokenPreparation: Sendable {
       recipe: name == "training" ? recipe : recipe.withoutChance, schedule: schedule)
     (settings.versions, settings.seed) = (versions, seed)
     settings.wrongCodes = name == "training" ? wrongCodes : 0
-    settings.toleratedShare = toleratedShare
+    (settings.toleratedShare, settings.apart) = (toleratedShare, apart)
     return try TokenCacheWriter(
       pictures, settings, tokenizer: maker, tokenizerFile: tokenizer, to: "\(path)/\(name)")
   }

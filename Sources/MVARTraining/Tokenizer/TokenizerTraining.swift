@@ -130,6 +130,7 @@ private final class TokenizerRun {
       recipe: settings.recipe, batch: settings.batch, seed: settings.seed)
     reading.workers = options.workers ?? reading.workers
     reading.toleratedShare = options.toleratedShare
+    reading.apart = heldOut?.count ?? 0
     batches = try PictureBatches(data, reading, from: state?.position ?? .start)
     steps = settings.steps ?? settings.epochs * batches.steps
     func weights(_ name: String) throws -> (any ParameterSource)? {
@@ -148,10 +149,11 @@ private final class TokenizerRun {
       try learner.restore(state, from: saved.path)
       lastSaved = saved.step
     }
-    self.heldOut = try Self.heldOut(heldOut, settings, options, compute.device)
+    self.heldOut = try Self.heldOut(heldOut, apart: data.count, settings, options, compute.device)
     shown =
       try self.heldOut.first.map { $0.slice(0, 0..<min($0.length(0), 8)) }
-      ?? Self.heldOut(data, settings, options, compute.device, count: 8)[0]
+      ?? Self.heldOut(
+        data, apart: heldOut?.count ?? 0, settings, options, compute.device, count: 8)[0]
     log = try JSONLinesLog(folder.logPath)
     board = try TensorBoardLog(folder: options.out)
     for log in [log, board] as [any TrainingLog] { try log.rewind(to: learner.stepCount) }
@@ -229,7 +231,7 @@ private final class TokenizerRun {
 
   /// Pictures to look at and to measure on, prepared without chance.
   private static func heldOut(
-    _ data: PictureDataSet?, _ settings: TokenizerTrainingSettings,
+    _ data: PictureDataSet?, apart: Int, _ settings: TokenizerTrainingSettings,
     _ options: TokenizerTrainingOptions, _ device: Device, count: Int = 256
   ) throws -> [Tensor] {
     guard let data else { return [] }
@@ -237,7 +239,7 @@ private final class TokenizerRun {
     let batch = min(settings.batch, count)
     var reading = PictureBatches.Settings(
       recipe: settings.recipe.withoutChance, batch: batch, seed: settings.seed)
-    reading.toleratedShare = options.toleratedShare
+    (reading.toleratedShare, reading.apart) = (options.toleratedShare, apart)
     let batches = try PictureBatches(data, reading)
     return try (0..<count / batch).map { _ in try batches.next().images(device: device) }
   }

@@ -119,6 +119,14 @@ import Testing
     }
     // Once failed, it stays so.
     expectTrainingError(.data, "2 of 10 pictures") { _ = try strict.next() }
+    // The share is of all pictures that there were before some were set apart.
+    settings.apart = 9
+    let part = try PictureBatches(data, settings)
+    expectTrainingError(.data, "2 of 10 pictures", "0.1 of all 19") {
+      for _ in 0..<6 { _ = try part.next() }
+    }
+    settings.apart = 10
+    #expect(try run(data, settings, count: 6).map(\.pixels) == seen.map(\.pixels))
   }
 
   @Test func aDataSetOfUnreadablePicturesAloneEndsTheRun() throws {

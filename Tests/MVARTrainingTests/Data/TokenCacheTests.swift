@@ -198,6 +198,35 @@ import TorchTestSupport
     #expect(try CachedTokens(cache, batch: 9, seed: 1).next().labels.count == 9)
   }
 
+  /// One of two held-out pictures is half of them, but a sixth of all.
+  @Test func theToleratedShareIsOfAllPictures() async throws {
+    defer { cleanUp() }
+    try folder.write("no picture", to: "bee/1.png")
+    let heldOut = data.filtered {
+      ["bee/1.png", "bee/2.png"].map(folder.file).contains($0.location.name)
+    }
+    let training = data.filtered { !heldOut.entries.contains($0) }
+    var preparation = preparation()
+    preparation.toleratedShare = 0.16
+    let strict = preparation
+    let error = await #expect(throws: TrainingError.self) {
+      _ = try await strict.run(training: training, heldOut: heldOut) { _, _ in }
+    }
+    #expect(error?.description.contains("1 of 2 pictures cannot be read") == true)
+    preparation.toleratedShare = 0.17
+    let made = try await preparation.run(training: training, heldOut: heldOut) { _, _ in }
+    #expect(made.unreadable.map(\.name) == [folder.file("bee/1.png")])
+  }
+
+  private func preparation() -> TokenPreparation {
+    var preparation = TokenPreparation(
+      tokenizer: Golden.tokenizerFile, path: cache, schedule: schedule,
+      recipe: PictureRecipe(side: 1))
+    preparation.versions = 1
+    preparation.compute = ComputeOptions(precision: .float32, place: .cpu, threads: 1)
+    return preparation
+  }
+
   @Test func picturesOfAnotherSizeAreRefused() async throws {
     var wrong = settings()
     wrong.recipe.side = 48
