@@ -65,6 +65,24 @@ import TorchTestSupport
     #expect(svg.components(separatedBy: "<polyline").count == 3)
   }
 
+  @Test func manyShardsNeedMoreOpenFilesThanAShellAllows() throws {
+    let folder = try TemporaryFolder()
+    try FileManager.default.createDirectory(
+      atPath: folder.file("pictures"), withIntermediateDirectories: true)
+    for number in 0..<150 {
+      try FileManager.default.copyItem(
+        atPath: fixture("shards/pax.tar"), toPath: folder.file("pictures/\(number).tar"))
+    }
+    func run(_ out: String, _ limit: String) throws -> Mvar {
+      try Mvar.shell(
+        "ulimit \(limit) 100; exec \"$0\" \"$@\"", arguments(out, steps: 2) + ["--quiet"],
+        in: folder)
+    }
+    try run("run", "-Sn").expectSuccess()
+    try run("other", "-n").expectFailure(
+      1, [".tar cannot be opened (Too many open files)", "ulimit -n"])
+  }
+
   @Test func mistakesAreToldInALine() throws {
     let folder = try TemporaryFolder()
     try pictures(in: folder)

@@ -102,7 +102,7 @@ public final class PictureBatches {
     self.settings = settings
     steps = dataSet.count / whole
     first = position.advanced(by: 0, steps: steps)
-    line = ProductionLine(dataSet, settings, from: first, steps: steps)
+    line = try ProductionLine(dataSet, settings, from: first, steps: steps)
   }
 
   deinit { line.close() }

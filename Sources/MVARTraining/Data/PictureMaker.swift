@@ -6,16 +6,27 @@ struct PictureMaker: Sendable {
   let recipe: PictureRecipe
   private let shards: [String: RandomAccessFile]
 
-  init(_ dataSet: PictureDataSet, _ recipe: PictureRecipe) {
+  /// - Throws: ``TrainingError`` where more files would be open at once than the system allows.
+  init(_ dataSet: PictureDataSet, _ recipe: PictureRecipe) throws(TrainingError) {
     self.dataSet = dataSet
     self.recipe = recipe
-    var shards: [String: RandomAccessFile] = [:]
-    for case .member(let shard, _, _, _) in dataSet.entries.lazy.map(\.location)
-    where shards[shard] == nil {
-      // What cannot be opened is told when its first picture is wanted.
-      shards[shard] = try? RandomAccessFile(shard)
+    var names: Set<String> = []
+    for case .member(let shard, _, _, _) in dataSet.entries.lazy.map(\.location) {
+      names.insert(shard)
     }
+    OpenFiles.allow(names.count)
+    var shards: [String: RandomAccessFile] = [:]
+    for name in names { shards[name] = try Self.opened(name) }
     self.shards = shards
+  }
+
+  /// A shard; nil where it cannot be opened for a reason of its own, which is told when its first
+  /// picture is wanted.
+  private static func opened(_ shard: String) throws(TrainingError) -> RandomAccessFile? {
+    do { return try RandomAccessFile(shard) } catch {
+      if error.kind == .file { throw error }
+      return nil
+    }
   }
 
   /// One picture, and whether it had to be enlarged.

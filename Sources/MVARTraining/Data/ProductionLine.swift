@@ -28,14 +28,14 @@ final class ProductionLine: @unchecked Sendable {
   init(
     _ dataSet: PictureDataSet, _ settings: PictureBatches.Settings, from first: DataPosition,
     steps: Int
-  ) {
+  ) throws(TrainingError) {
     self.dataSet = dataSet
     self.settings = settings
     self.first = first
     self.steps = steps
     order = SampleOrder(
       seed: settings.seed, labels: dataSet.entries.map(\.label), balance: settings.balance)
-    maker = PictureMaker(dataSet, settings.recipe)
+    maker = try PictureMaker(dataSet, settings.recipe)
     for number in 0..<settings.workers {
       let thread = Thread { [self] in work() }
       thread.name = "pictures \(number)"

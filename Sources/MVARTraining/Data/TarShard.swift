@@ -142,8 +142,10 @@ final class RandomAccessFile: Sendable {
     self.path = path
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
     if descriptor < 0 {
+      let reason = errno
+      guard !OpenFiles.areExhausted(reason) else { throw .openFiles(path, reason) }
       throw .data(
-        path, "cannot be read (\(String(cString: strerror(errno))))", mend: "check the path")
+        path, "cannot be read (\(String(cString: strerror(reason))))", mend: "check the path")
     }
   }
 

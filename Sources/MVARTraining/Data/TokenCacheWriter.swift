@@ -92,7 +92,7 @@ public struct TokenCacheWriter: Sendable {
     self.settings = settings
     self.tokenizer = tokenizer
     self.path = path
-    maker = PictureMaker(dataSet, settings.recipe)
+    maker = try PictureMaker(dataSet, settings.recipe)
   }
 
   /// Makes what is missing.

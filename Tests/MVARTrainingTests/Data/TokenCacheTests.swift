@@ -60,7 +60,7 @@ import TorchTestSupport
     #expect(cache.description.vocabulary > 0 && cache.description.tokenizer.count == 64)
     let tokenizer = try await PictureTokenizer(
       Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
-    let maker = PictureMaker(data, PictureRecipe(side: 32))
+    let maker = try PictureMaker(data, PictureRecipe(side: 32))
     for version in 0..<2 {
       for picture in [0, 4, 5] {
         var draws = Draws(seed: 3, .augmentation, epoch: version, place: picture)
@@ -88,7 +88,7 @@ import TorchTestSupport
     // Nothing stands before the first scale, so that it is right as ever.
     let tokenizer = try await PictureTokenizer(
       Golden.tokenizerFile, options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
-    let maker = PictureMaker(data, PictureRecipe(side: 32))
+    let maker = try PictureMaker(data, PictureRecipe(side: 32))
     var draws = Draws(seed: 3, .augmentation, epoch: 2, place: 4)
     let square = try maker.square(4, &draws).square
     let plain = try await tokenizer.tokens(of: [square], schedule: schedule)
