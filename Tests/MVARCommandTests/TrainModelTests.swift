@@ -173,8 +173,8 @@ extension CommandTests {
       run.expectFailure(Int32(status), [message])
     }
 
-    /// From a folder of pictures to a picture of a class that is named.
-    @Test func learnsFromPictures() throws {
+    /// Three pictures of each of two classes, in "photos".
+    private func photos() throws {
       for (label, name) in ["boat", "cat"].enumerated() {
         try FileManager.default.createDirectory(
           atPath: folder.file("photos/\(name)"), withIntermediateDirectories: true)
@@ -184,13 +184,35 @@ extension CommandTests {
             .write(to: folder.file("photos/\(name)/\(index).png"))
         }
       }
+    }
+
+    private func pictureArguments(_ more: [String], data: String = "photos") -> [String] {
+      [
+        "train", "model", "--data", data, "--tokenizer", Golden.tokenizerFile, "--out", "run",
+        "--device", "cpu", "--dtype", "float32", "--threads", "1",
+      ] + more
+    }
+
+    /// As the README has it, a slash at the end; and a table by its folder.
+    @Test(arguments: ["photos/", "table"]) func picturesAreFoundAgain(_ data: String) throws {
+      try photos()
+      let rows = (0..<3).map { "../photos/boat/\($0).png,boat\n../photos/cat/\($0).png,cat\n" }
+      try FileManager.default.createDirectory(
+        atPath: folder.file("table"), withIntermediateDirectories: true)
+      try folder.write(Data(rows.joined().utf8), to: "table/labels.csv")
+      let toy = [
+        "--depth", "1", "--scales", "1,2", "--versions", "1", "--batch", "4", "--steps", "2",
+      ]
+      try Mvar.run(pictureArguments(toy, data: data), in: folder).expectSuccess()
+      try Mvar.run(pictureArguments(["--resume", "--steps", "3"], data: data), in: folder)
+        .expectSuccess()
+    }
+
+    /// From a folder of pictures to a picture of a class that is named.
+    @Test func learnsFromPictures() throws {
+      try photos()
       try folder.write(Data("no picture".utf8), to: "photos/cat/broken.jpg")
-      func arguments(_ more: [String]) -> [String] {
-        [
-          "train", "model", "--data", "photos", "--tokenizer", Golden.tokenizerFile, "--out", "run",
-          "--device", "cpu", "--dtype", "float32", "--threads", "1",
-        ] + more
-      }
+      func arguments(_ more: [String]) -> [String] { pictureArguments(more) }
       let toy = [
         "--depth", "1", "--scales", "1,2", "--versions", "2", "--batch", "8", "--steps", "3",
         "--hold-out", "0",

@@ -71,7 +71,8 @@ struct ModelData: Sendable {
       return try .caches(data, vocabulary: configuration.vocabulary)
     }
     if resumes, let source = try? TokenSource.caches(cache, vocabulary: configuration.vocabulary),
-      case .caches(let training, _) = source, training.description.data == data
+      case .caches(let training, _) = source,
+      PictureDataSet.isSame(data, as: training.description.data)
     {
       return source
     }

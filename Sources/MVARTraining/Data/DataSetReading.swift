@@ -1,3 +1,5 @@
+import Foundation
+
 extension PictureDataSet {
   /// Whether pictures need labels.
   public enum Labels: Sendable {
@@ -38,6 +40,17 @@ extension PictureDataSet {
         mend: "put PNG, JPEG or WebP files into it, one folder for each class")
     }
     self = labels == .ignored ? found.unlabelled() : found
+  }
+
+  /// Whether two paths mean the same data, however they are written: from here or from the root, with a
+  /// slash at the end, a table or the folder that it lies in.
+  public static func isSame(_ path: String, as other: String) -> Bool {
+    func resolved(_ path: String) -> String {
+      let whole = URL(filePath: path).resolvingSymlinksInPath().standardizedFileURL.path
+      let tables = (try? FolderListing(whole))?.files.filter { $0.ending == "csv" } ?? []
+      return tables.count == 1 ? "\(whole)/\(tables[0])" : whole
+    }
+    return path == other || resolved(path) == resolved(other)
   }
 
   private func unlabelled() -> PictureDataSet {

@@ -41,6 +41,19 @@ import Testing
     }
   }
 
+  @Test func aPathIsTheSameHoweverItIsWritten() throws {
+    let folder = try PictureFolder()
+    try folder.add("cat/a.png", number: 1)
+    let name = folder.path.split(separator: "/").last!
+    for other in ["/", "/.", "//", "/../\(name)"] {
+      #expect(PictureDataSet.isSame(folder.path, as: folder.path + other))
+    }
+    #expect(!PictureDataSet.isSame(folder.path, as: folder.file("cat")))
+    #expect(!PictureDataSet.isSame(folder.path, as: folder.file("labels.csv")))
+    try folder.write("cat/a.png,cat\n", to: "labels.csv")
+    #expect(PictureDataSet.isSame(folder.path + "/", as: folder.file("labels.csv")))
+  }
+
   @Test func rowsWithoutAClassServeWhereLabelsAreIgnored() throws {
     let folder = try PictureFolder()
     try folder.write(
