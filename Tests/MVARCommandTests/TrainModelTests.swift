@@ -128,6 +128,23 @@ extension CommandTests {
       #expect(try bytes("two/model.safetensors") == bytes("one/model.safetensors"))
     }
 
+    /// The share that is held out catches none of six pictures, which the second process must learn.
+    @Test func twoProcessesTrainWithNothingHeldOut() throws {
+      try photos()
+      let port = freePort()
+      let toy = ["--depth", "1", "--scales", "1,2", "--versions", "1", "--batch", "4"]
+      let both = try (0..<2).map {
+        try Mvar.Running(
+          "/usr/bin/env", shared($0, port: port, pictureArguments(toy + ["--steps", "2"])),
+          in: folder)
+      }
+      let first = try both[0].finish().expectSuccess()
+      // It would wait for ever.
+      if first.status != 0 { kill(both[1].processIdentifier, SIGKILL) }
+      try both[1].finish().expectSuccess()
+      #expect(first.errors.contains("0 held out"))
+    }
+
     @Test func aProcessThatDiesEndsTheOthers() throws {
       let settings = toy + ["--steps", "100000", "--save-every", "100000"]
       let port = freePort()

@@ -117,16 +117,12 @@ struct ModelData: Sendable {
   /// Waits until the first process has made the tokens.
   private func awaited(_ vocabulary: Int) async throws -> TokenSource {
     while true {
-      if let source = try? TokenSource.caches(cache, vocabulary: vocabulary), hasHeldOut(source) {
+      if let source = try? TokenSource.caches(cache, vocabulary: vocabulary),
+        source.isWhole || flags.pictures.holdOut == 0
+      {
         return source
       }
       try await Task.sleep(for: .seconds(1))
     }
-  }
-
-  /// The pictures that are held out come last.
-  private func hasHeldOut(_ source: TokenSource) -> Bool {
-    guard case .caches(_, let heldOut) = source else { return true }
-    return heldOut != nil || flags.pictures.holdOut == 0
   }
 }

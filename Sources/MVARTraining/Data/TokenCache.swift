@@ -25,6 +25,8 @@ public struct TokenCacheDescription: Sendable, Hashable, Codable {
   public var wrongCodes: Double?
   /// Pictures a part.
   public var partSize: Int
+  /// How many pictures were set apart from these for a cache beside this one; nil where nobody said.
+  public var heldOut: Int?
 
   var wrongShare: Double { wrongCodes ?? 0 }
 

@@ -25,6 +25,9 @@ public struct TokenCacheWriter: Sendable {
     public var toleratedShare = 0.01
     /// Pictures that were set apart from these, which the share is of as well.
     public var apart = 0
+    /// How many of those the cache beside this one will have, for those who wait for it; nil to say
+    /// nothing of it.
+    public var heldOut: Int?
 
     public init(recipe: PictureRecipe, schedule: ScaleSchedule) {
       (self.recipe, self.schedule) = (recipe, schedule)
@@ -78,7 +81,7 @@ public struct TokenCacheWriter: Sendable {
       tokenizer: try Checkpoint.digest(tokenizerFile), recipe: settings.recipe, seed: settings.seed,
       versions: settings.versions,
       wrongCodes: settings.wrongCodes > 0 ? settings.wrongCodes : nil,
-      partSize: settings.partSize)
+      partSize: settings.partSize, heldOut: settings.heldOut)
     if FileManager.default.fileExists(atPath: "\(path)/cache.json") {
       let differences = description.differences(from: try TokenCache.description(in: path))
       if !differences.isEmpty {

@@ -34,6 +34,13 @@ public enum TokenSource: Sendable {
       heldOut: isPair && hasHeldOut ? try TokenCache("\(path)/held-out") : nil)
   }
 
+  /// Whether nothing more is to come beside what is there: where pictures are held out, their cache is
+  /// made last. Caches of versions that did not say how many there are count as whole with one only.
+  public var isWhole: Bool {
+    guard case .caches(let training, nil) = self else { return true }
+    return training.description.heldOut == 0
+  }
+
   /// Whether a path holds caches, finished or not.
   public static func holdsCaches(_ path: String) -> Bool {
     ["\(path)/cache.json", "\(path)/training/cache.json"]
@@ -147,6 +154,7 @@ public struct TokenPreparation: Sendable {
     (settings.versions, settings.seed) = (versions, seed)
     settings.wrongCodes = name == "training" ? wrongCodes : 0
     (settings.toleratedShare, settings.apart) = (toleratedShare, apart)
+    settings.heldOut = name == "training" ? apart : nil
     return try TokenCacheWriter(
       pictures, settings, tokenizer: maker, tokenizerFile: tokenizer, to: "\(path)/\(name)")
   }

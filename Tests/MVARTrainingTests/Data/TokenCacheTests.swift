@@ -218,6 +218,20 @@ import TorchTestSupport
     #expect(made.unreadable.map(\.name) == [folder.file("bee/1.png")])
   }
 
+  /// Other processes wait for held-out pictures, and must learn that there are none.
+  @Test func aCacheSaysWhetherPicturesAreHeldOut() async throws {
+    defer { cleanUp() }
+    _ = try await preparation().run(training: data, heldOut: nil) { _, _ in }
+    let vocabulary = try TokenCache(cache + "/training").description.vocabulary
+    #expect(try TokenSource.caches(cache, vocabulary: vocabulary).isWhole)
+    cleanUp()
+    let half = data.filtered { $0.label == 0 }
+    _ = try await preparation().run(training: data, heldOut: half) { _, _ in }
+    #expect(try TokenSource.caches(cache, vocabulary: vocabulary).isWhole)
+    try FileManager.default.removeItem(atPath: cache + "/held-out")
+    #expect(try !TokenSource.caches(cache, vocabulary: vocabulary).isWhole)
+  }
+
   private func preparation() -> TokenPreparation {
     var preparation = TokenPreparation(
       tokenizer: Golden.tokenizerFile, path: cache, schedule: schedule,
