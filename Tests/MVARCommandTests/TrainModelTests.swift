@@ -67,7 +67,7 @@ extension CommandTests {
       #expect(!FileManager.default.fileExists(atPath: folder.file("killed/model.safetensors")))
       // The run's own settings come back by themselves.
       try Mvar.run(
-        arguments("killed", ["--resume", "--hold-out", "0.2", "--save-every", "3"]), in: folder
+        arguments("killed", ["--resume", "--save-every", "3"]), in: folder
       ).expectSuccess()
       #expect(try bytes("killed/model.safetensors") == bytes("whole/model.safetensors"))
       for file in ["model", "average", "optimizer"] {
@@ -105,6 +105,41 @@ extension CommandTests {
           "--class", "1", "--out", "out",
         ] + Mvar.exact, in: folder
       ).expectSuccess()
+    }
+
+    /// What its flags decide about the data and the precision comes back by itself as well.
+    @Test func aRunGoesOnWithItsDataAndPrecision() throws {
+      func run(_ more: [String]) throws -> Mvar {
+        try Mvar.run(
+          [
+            "train", "model", "--data", "tokens.safetensors", "--tokenizer", Golden.tokenizerFile,
+            "--out", "run", "--device", "cpu", "--threads", "1",
+          ] + more, in: folder)
+      }
+      // Neither is what `auto` and the default come to on every machine.
+      let flags = ["--dtype", "bfloat16", "--hold-out", "0.25", "--balance", "0.5"]
+      try run(toy + flags + ["--steps", "2"]).expectSuccess()
+      try run(["--resume", "--steps", "3"]).expectSuccess()
+      let path = folder.file("run/checkpoints/step-0000003/state.json")
+      var state = try String(contentsOfFile: path, encoding: .utf8)
+      for kept in ["\"dtype\" : \"bfloat16\"", "\"holdOut\" : 0.25", "\"balance\" : 0.5"] {
+        #expect(state.contains(kept))
+      }
+      for (flag, other, message) in [
+        ("--dtype", "float32", "dtype is bfloat16, not float32"),
+        ("--hold-out", "0.5", "hold-out is 0.25, not 0.5"),
+        ("--balance", "1", "balance is 0.5, not 1"),
+      ] {
+        try run(["--resume", "--steps", "4", "--quiet", flag, other])
+          .expectFailure(1, ["the run in this folder has other settings", message])
+      }
+      // Earlier versions kept none of them.
+      let lines = state.split(separator: "\n")
+      state = lines.filter { line in
+        !["dtype", "holdOut", "balance"].contains { line.contains("\"\($0)\"") }
+      }.joined(separator: "\n")
+      try folder.write(Data(state.utf8), to: "run/checkpoints/step-0000003/state.json")
+      try run(["--resume", "--steps", "4", "--dtype", "float32"]).expectSuccess()
     }
 
     /// The arguments of one of two processes, behind its environment.

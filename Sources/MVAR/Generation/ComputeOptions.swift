@@ -3,7 +3,7 @@ import Torch
 
 /// Where and in which precision a model computes.
 public struct ComputeOptions: Sendable, Hashable {
-  public enum Precision: String, Sendable, CaseIterable {
+  public enum Precision: String, Sendable, CaseIterable, Codable {
     /// bfloat16 on a GPU and on CPUs that multiply it fast, float32 elsewhere.
     case auto
     case float32
@@ -49,6 +49,15 @@ public struct ComputeOptions: Sendable, Hashable {
     package let threads: Int
     package let fused: Bool
     package let float8: Bool
+
+    /// The precision that the options came to: never `auto`.
+    package var precision: Precision {
+      switch dtype {
+      case .bfloat16: .bfloat16
+      case .float16: .float16
+      default: .float32
+      }
+    }
   }
 
   /// - Throws: As ``prepare()``.

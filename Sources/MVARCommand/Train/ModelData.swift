@@ -32,17 +32,30 @@ struct ModelDataFlags: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
-    help: "0 takes every picture once an epoch, 1 all classes as often; 0.5 lies between.")
-  var balance = 0.0
+    help:
+      "0 takes every picture once an epoch, 1 all classes as often; 0.5 lies between. (default: 0)")
+  var balance: Double?
 
   func validate() throws {
     try checkPositive(versions, "versions")
     guard (0...1).contains(wrongCodes) else {
       throw ValidationError("wrong-codes is \(wrongCodes); use 0 to 1")
     }
-    guard (0...1).contains(balance) else {
+    if let balance, !(0...1).contains(balance) {
       throw ValidationError("balance is \(balance); use 0 to 1")
     }
+  }
+
+  /// Whether the data is a file of tokens.
+  var isTokenFile: Bool {
+    pictures.data.hasSuffix(".safetensors") && !Files.isFolder(pictures.data)
+  }
+
+  /// What is given, or what the run has, or the defaults, which the run keeps then.
+  func apply(to settings: inout ModelTrainingSettings) {
+    settings.balance = balance ?? settings.balance ?? 0
+    let share = isTokenFile ? 0 : PictureDataFlags.usualShare
+    settings.holdOut = pictures.holdOut ?? settings.holdOut ?? share
   }
 }
 
@@ -52,7 +65,8 @@ struct ModelData: Sendable {
   let out: String
   let tokenizer: String
   let compute: ComputeOptions
-  let seed: UInt64
+  /// Those of the run.
+  let settings: ModelTrainingSettings
   /// Whether tokens that a run began with serve it whatever the other flags say.
   let resumes: Bool
   /// Whether this process makes what is missing; others wait for it.
@@ -63,9 +77,9 @@ struct ModelData: Sendable {
   func source(_ console: Console) async throws -> TokenSource {
     let configuration = try Checkpoint(tokenizer).tokenizerConfiguration()
     let data = flags.pictures.data
-    if data.hasSuffix(".safetensors"), !Files.isFolder(data) {
+    if flags.isTokenFile {
       return try .file(
-        data, holdingOut: flags.pictures.holdOut ?? 0, vocabulary: configuration.vocabulary)
+        data, holdingOut: settings.holdOut ?? 0, vocabulary: configuration.vocabulary)
     }
     if TokenSource.holdsCaches(data) {
       return try .caches(data, vocabulary: configuration.vocabulary)
@@ -82,7 +96,8 @@ struct ModelData: Sendable {
   private func made(_ console: Console) async throws -> TokenSource {
     let all = try flags.pictures.dataSet(labels: .wanted)
     for remark in all.remarks { console.note(remark) }
-    let (training, heldOut) = try flags.pictures.heldOut(all, labels: .wanted)
+    let (training, heldOut) = try flags.pictures.heldOut(
+      all, share: settings.holdOut, labels: .wanted)
     console.note(
       "\(flags.pictures.data): \(training.count) pictures of \(all.classNames.count) classes to "
         + "learn from, \(heldOut?.count ?? 0) held out")
@@ -91,7 +106,7 @@ struct ModelData: Sendable {
     try flags.preparation.apply(&recipe)
     var preparation = TokenPreparation(
       tokenizer: tokenizer, path: cache, schedule: schedule, recipe: recipe)
-    (preparation.versions, preparation.seed) = (flags.versions, seed)
+    (preparation.versions, preparation.seed) = (flags.versions, settings.seed)
     preparation.wrongCodes = flags.wrongCodes
     preparation.toleratedShare = flags.pictures.unreadable
     preparation.compute = compute
@@ -118,7 +133,7 @@ struct ModelData: Sendable {
   private func awaited(_ vocabulary: Int) async throws -> TokenSource {
     while true {
       if let source = try? TokenSource.caches(cache, vocabulary: vocabulary),
-        source.isWhole || flags.pictures.holdOut == 0
+        source.isWhole || settings.holdOut == 0
       {
         return source
       }

@@ -42,14 +42,19 @@ struct PictureDataFlags: ParsableArguments {
     try PictureDataSet(data, labels: labels, split: split)
   }
 
+  /// What is held out where nothing is said.
+  static let usualShare = 0.02
+
   /// The pictures to learn from, and those to measure on.
-  func heldOut(_ pictures: PictureDataSet, labels: PictureDataSet.Labels) throws -> (
-    training: PictureDataSet, heldOut: PictureDataSet?
-  ) {
+  ///
+  /// - Parameter share: To hold out, where the flags name no split; nil for what they say.
+  func heldOut(
+    _ pictures: PictureDataSet, share: Double? = nil, labels: PictureDataSet.Labels
+  ) throws -> (training: PictureDataSet, heldOut: PictureDataSet?) {
     if let heldOutSplit {
       return (pictures, try PictureDataSet(data, labels: labels, split: heldOutSplit))
     }
-    let (training, heldOut) = pictures.holdingOut(holdOut ?? 0.02)
+    let (training, heldOut) = pictures.holdingOut(share ?? holdOut ?? Self.usualShare)
     return training.count == 0 || heldOut.count == 0 ? (pictures, nil) : (training, heldOut)
   }
 }

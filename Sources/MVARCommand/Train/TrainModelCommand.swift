@@ -70,12 +70,16 @@ struct TrainModelCommand: AsyncParsableCommand {
       isQuiet: records.quiet || !isFirst, outputIsRecord: records.json == "-")
     let display = TrainingDisplay(console)
     defer { display.finish() }
-    let source = try await source(options, seed: checked.seed, makes: isFirst, console)
-    let (flags, balance) = (settings, data.balance)
+    let source = try await source(options, checked, makes: isFirst, console)
+    let (flags, dataFlags) = (settings, data)
     do {
       let path = try await ModelTraining().run(
-        options, settings: { flags.apply(to: &$0) },
-        data: { settings, _ in try source.data(settings, balance: balance) },
+        options,
+        settings: {
+          flags.apply(to: &$0)
+          dataFlags.apply(to: &$0)
+        },
+        data: { settings, _ in try source.data(settings) },
         events: { display.show($0) })
       display.finish()
       try console.result("\(path): use it with `mvar sample --model \(path)`")
@@ -94,16 +98,18 @@ struct TrainModelCommand: AsyncParsableCommand {
     let saved = RunFolder.saved(in: out).last
     var checked = try saved.map { try RunState(checkpoint: $0.path).settings } ?? .init()
     settings.apply(to: &checked)
+    data.apply(to: &checked)
     try checked.validate()
     return checked
   }
 
   private func source(
-    _ options: ModelTrainingOptions, seed: UInt64, makes: Bool, _ console: Console
+    _ options: ModelTrainingOptions, _ settings: ModelTrainingSettings, makes: Bool,
+    _ console: Console
   ) async throws -> TokenSource {
     try await ModelData(
-      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute, seed: seed,
-      resumes: resume, makes: makes
+      flags: data, out: out, tokenizer: options.tokenizer, compute: options.compute,
+      settings: settings, resumes: resume, makes: makes
     ).source(console)
   }
 

@@ -105,6 +105,13 @@ extension ModelLearner {
 }
 
 extension ModelTrainingSettings {
+  /// Takes over what runs of earlier versions did not keep.
+  mutating func adoptUnkept(from other: ModelTrainingSettings) {
+    balance = balance ?? other.balance
+    holdOut = holdOut ?? other.holdOut
+    dtype = dtype ?? other.dtype
+  }
+
   /// The settings that differ from another run's, each as "depth is 16, not 12".
   func differences(from run: ModelTrainingSettings) -> [String] {
     let (ours, theirs) = (flattened, run.flattened)

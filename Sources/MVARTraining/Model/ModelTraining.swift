@@ -99,6 +99,19 @@ public actor ModelTraining {
     }
   }
 
+  /// A run that goes on computes as it began, unless it is told otherwise, which is then an error:
+  /// `auto` may be another precision on another machine.
+  private static func compute(_ options: ModelTrainingOptions) throws(TrainingError)
+    -> ComputeOptions
+  {
+    var compute = options.compute
+    guard options.resumes, compute.precision == .auto,
+      let saved = RunFolder.saved(in: options.out).last
+    else { return compute }
+    compute.precision = try RunState(checkpoint: saved.path).settings.dtype ?? .auto
+    return compute
+  }
+
   /// Begins a run or goes on with it, to its end.
   ///
   /// Cancelling the task saves a checkpoint after the step that is under way.
@@ -116,7 +129,7 @@ public actor ModelTraining {
     data: @Sendable (ModelTrainingSettings, TokenizerConfiguration) throws -> TrainingData,
     events: @escaping @Sendable (TrainingEvent) -> Void
   ) throws -> String {
-    let compute = try options.compute.resolve()
+    let compute = try Self.compute(options).resolve()
     Device.setThreadCount(compute.threads)
     let run = try ModelRun(options, change, data, compute, events)
     return try run.toEnd()
@@ -156,7 +169,7 @@ private final class ModelRun {
     try others?.barrier()
     let saved = RunFolder.saved(in: options.out).last
     let state = try Self.state(of: saved, options)
-    settings = try Self.settings(state, change, events)
+    settings = try Self.settings(state, dtype: compute.precision, change, events)
     try Self.check(settings, processes: others?.ranks ?? 1)
     let file = try Checkpoint(options.tokenizer)
     let tokenizerShape = try file.tokenizerConfiguration()
@@ -210,13 +223,16 @@ private final class ModelRun {
   /// The run's settings with changes; of a run that goes on only its length and its micro-batches may
   /// change.
   private static func settings(
-    _ state: RunState?, _ change: (inout ModelTrainingSettings) throws -> Void,
-    _ events: (TrainingEvent) -> Void
+    _ state: RunState?, dtype: ComputeOptions.Precision,
+    _ change: (inout ModelTrainingSettings) throws -> Void, _ events: (TrainingEvent) -> Void
   ) throws -> ModelTrainingSettings {
     var settings = state?.settings ?? ModelTrainingSettings()
     try change(&settings)
+    settings.dtype = dtype
     try settings.validate()
-    guard let run = state?.settings, run != settings else { return settings }
+    guard var run = state?.settings else { return settings }
+    run.adoptUnkept(from: settings)
+    guard run != settings else { return settings }
     var sameLength = settings
     (sameLength.epochs, sameLength.steps) = (run.epochs, run.steps)
     sameLength.accumulation = run.accumulation

@@ -59,6 +59,14 @@ public struct ModelTrainingSettings: Codable, Sendable, Hashable {
   public var averaging = 0.9999
   public var seed: UInt64 = 0
 
+  // From what; nil in runs of versions that did not keep these
+  /// How evenly classes are drawn, as ``CachedTokens/init(_:batch:seed:balance:)`` has it; nil for 0.
+  public var balance: Double?
+  /// The share of the pictures to measure on, for who opens the data.
+  public var holdOut: Double?
+  /// The precision that the run computes in; the trainer sets it.
+  public internal(set) var dtype: ComputeOptions.Precision?
+
   public enum Architecture: String, Codable, Sendable, CaseIterable {
     case mvar, `var`
 

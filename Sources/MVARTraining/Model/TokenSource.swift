@@ -48,9 +48,7 @@ public enum TokenSource: Sendable {
   }
 
   /// Batches for a run, from the beginning.
-  ///
-  /// - Parameter balance: As ``CachedTokens/init(_:batch:seed:balance:)`` has it.
-  public func data(_ settings: ModelTrainingSettings, balance: Double = 0) throws -> TrainingData {
+  public func data(_ settings: ModelTrainingSettings) throws -> TrainingData {
     switch self {
     case .file(let training, let heldOut):
       let classes =
@@ -64,7 +62,7 @@ public enum TokenSource: Sendable {
     case .caches(let training, let heldOut):
       return TrainingData(
         try CachedTokens(
-          training, batch: settings.batch, seed: settings.seed, balance: balance),
+          training, batch: settings.batch, seed: settings.seed, balance: settings.balance ?? 0),
         validation: try heldOut?.batches(of: settings.batch) ?? [],
         classNames: training.classNames.isEmpty ? nil : training.classNames)
     }
