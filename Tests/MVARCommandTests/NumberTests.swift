@@ -61,6 +61,11 @@ extension CommandTests {
       #expect(try folder.contents == ["t.safetensors"])
     }
 
+    @Test func guidanceBeyondAllNumbers() throws {
+      try Mvar.run(Golden.mvar64.sampling + ["--guidance", "1e39"], in: folder)
+        .expectFailure(1, ["logits are no numbers", "guidance"])
+    }
+
     // MARK: Nothing where something is expected
 
     @Test func noClasses() throws {
@@ -69,7 +74,11 @@ extension CommandTests {
       tensors[index].tensor = .zeros([0, 128])
       try TensorFile.write(tensors, to: folder.file("m.safetensors"))
       let run = try Mvar.run(["info", "m.safetensors"], in: folder).expectSuccess()
-      #expect(run.output.contains("classes       none\n"))
+      #expect(run.output.contains("classes       0\n"))
+      let record = try Mvar.run(["info", "--json", "m.safetensors"], in: folder).expectSuccess()
+      #expect(record.output.contains("\"classes\" : 0,"))
+      let sample = ["sample", "--model", "m.safetensors", "--tokenizer", Golden.tokenizerFile]
+      try Mvar.run(sample + Mvar.exact, in: folder).expectFailure(1, ["m.safetensors", "no rows"])
     }
 
     @Test func emptyNames() throws {

@@ -41,6 +41,14 @@ extension CommandTests {
       try plot(points).expectSuccess()
     }
 
+    @Test func aRunIsNotReplaced() throws {
+      let line = Data("{\"step\": 1, \"train/loss\": 2.5}\n".utf8)
+      try folder.write(line, to: "c.svg")
+      try Mvar.run(["plot", "c.svg", "--out", "c.svg"], in: folder)
+        .expectFailure(2, ["c.svg", "which is read", "--out"])
+      #expect(FileManager.default.contents(atPath: folder.file("c.svg")) == line)
+    }
+
     @Test func helpNamesEachDefaultOnce() throws {
       let help = try Mvar.run(["plot", "--help"], in: folder).expectSuccess().output
       #expect(help.contains("(default: 0.0)") && !help.contains("(default: none)"))

@@ -31,6 +31,7 @@ extension MVARError {
   /// For what weights make that are no numbers, or too large for their type.
   static func noNumbers(_ what: String) -> MVARError {
     MVARError(
-      .checkpoint, "\(what) are no numbers; the weights are damaged, or try --dtype float32")
+      .checkpoint,
+      "\(what) are no numbers; the weights are damaged, or try --dtype float32 or less guidance")
   }
 }

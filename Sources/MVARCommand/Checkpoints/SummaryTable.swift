@@ -24,7 +24,7 @@ struct SummaryTable {
       ("kind", part.kind), ("found in", part.place.isEmpty ? nil : part.place),
       ("depth", part.depth.map(String.init)), ("width", part.width.map(String.init)),
       ("heads", part.heads.map(String.init)),
-      ("classes", part.classes.map { $0 < 0 ? "none" : String($0) }),
+      ("classes", part.classes.map(String.init)),
       ("channels", part.channels.map { Self.channels($0, part.multipliers ?? []) }),
       ("vocabulary", vocabulary(part)), ("phi", part.phi),
       ("scales", part.scales), ("resolution", part.resolution.map { "\($0) px" }),

@@ -22,6 +22,11 @@ struct ModelFiles {
     let checkpoint = try Checkpoint(model)
     self.model = model
     configuration = try checkpoint.transformerConfiguration()
+    guard configuration.classes >= 0 else {
+      throw CommandError(
+        "\(model): class_emb.weight has no rows, not even the one for no class; the file is damaged"
+      )
+    }
     if let tokenizer {
       self.tokenizer = tokenizer
       // A wrong file is better told before the model is read.
