@@ -65,6 +65,44 @@ import TorchTestSupport
     #expect(svg.components(separatedBy: "<polyline").count == 3)
   }
 
+  /// Which pictures it learns from comes back by itself as well.
+  @Test func aRunGoesOnWithItsPictures() throws {
+    let folder = try TemporaryFolder()
+    try pictures(in: folder)
+    func run(_ out: String, _ data: String, _ more: [String]) throws -> Mvar {
+      try Mvar.run(
+        [
+          "train", "tokenizer", "--data", data, "--out", out, "--resume", "--device", "cpu",
+          "--threads", "1",
+        ] + more, in: folder)
+    }
+    // A share that takes others than the usual one.
+    let begun = try Mvar.run(arguments("run", steps: 2) + ["--hold-out", "0.4"], in: folder)
+    #expect(!begun.expectSuccess().errors.contains(" 0 held out"), "\(begun.errors)")
+    try run("run", "pictures", ["--steps", "3"]).expectSuccess()
+    try run("run", "pictures", ["--steps", "4", "--quiet", "--hold-out", "0.5"])
+      .expectFailure(1, ["the run in this folder has other settings", "hold-out is 0.4, not 0.5"])
+    // Earlier versions kept none of it, and were told again.
+    let path = "run/checkpoints/step-0000003/state.json"
+    let state = try String(contentsOfFile: folder.file(path), encoding: .utf8)
+    let older = state.split(separator: "\n").filter { !$0.contains("\"holdOut\"") }
+    #expect(older.count == state.split(separator: "\n").count - 1)
+    try folder.write(Data(older.joined(separator: "\n").utf8), to: path)
+    try run("run", "pictures", ["--steps", "4", "--hold-out", "0.4"]).expectSuccess()
+    try run("run", "pictures", ["--steps", "5"]).expectSuccess()
+
+    let rows = (0..<8).map { "pictures/a/\($0).png,a,\($0 < 5 ? "train" : "test")\n" }
+    try folder.write(Data(("file,class,split\n" + rows.joined()).utf8), to: "table.csv")
+    try Mvar.run(
+      arguments("other", steps: 2)
+        + ["--data", "table.csv", "--split", "train", "--held-out-split", "test"], in: folder
+    ).expectSuccess()
+    let more = try run("other", "table.csv", ["--steps", "3"]).expectSuccess()
+    #expect(more.errors.contains("table.csv: 5 pictures to learn from, 3 held out"))
+    try run("other", "table.csv", ["--steps", "4", "--quiet", "--split", "test"])
+      .expectFailure(1, ["split is train, not test"])
+  }
+
   @Test func manyShardsNeedMoreOpenFilesThanAShellAllows() throws {
     let folder = try TemporaryFolder()
     try FileManager.default.createDirectory(

@@ -38,8 +38,16 @@ struct PictureDataFlags: ParsableArguments {
     }
   }
 
-  func dataSet(labels: PictureDataSet.Labels) throws -> PictureDataSet {
-    try PictureDataSet(data, labels: labels, split: split)
+  /// What is given, or what the run has.
+  func apply(to settings: inout TokenizerTrainingSettings) {
+    settings.split = split ?? settings.split
+    settings.heldOutSplit = heldOutSplit ?? settings.heldOutSplit
+    settings.holdOut = holdOut ?? settings.holdOut
+  }
+
+  /// - Parameter split: To learn from; nil for what the flags say.
+  func dataSet(labels: PictureDataSet.Labels, split: String? = nil) throws -> PictureDataSet {
+    try PictureDataSet(data, labels: labels, split: split ?? self.split)
   }
 
   /// What is held out where nothing is said.
@@ -47,12 +55,15 @@ struct PictureDataFlags: ParsableArguments {
 
   /// The pictures to learn from, and those to measure on.
   ///
-  /// - Parameter share: To hold out, where the flags name no split; nil for what they say.
+  /// - Parameters:
+  ///   - share: To hold out, where no split is named; nil for what the flags say.
+  ///   - split: To measure on; nil for what the flags say.
   func heldOut(
-    _ pictures: PictureDataSet, share: Double? = nil, labels: PictureDataSet.Labels
+    _ pictures: PictureDataSet, share: Double? = nil, split: String? = nil,
+    labels: PictureDataSet.Labels
   ) throws -> (training: PictureDataSet, heldOut: PictureDataSet?) {
-    if let heldOutSplit {
-      return (pictures, try PictureDataSet(data, labels: labels, split: heldOutSplit))
+    if let split = split ?? heldOutSplit {
+      return (pictures, try PictureDataSet(data, labels: labels, split: split))
     }
     let (training, heldOut) = pictures.holdingOut(share ?? holdOut ?? Self.usualShare)
     return training.count == 0 || heldOut.count == 0 ? (pictures, nil) : (training, heldOut)

@@ -60,13 +60,17 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     training.apply(&settings)
     settings.recipe.side = settings.resolution
     try preparation.apply(&settings.recipe)
+    data.apply(to: &settings)
   }
 
   func run() async throws {
     try compute.options.prepare()
     let console = Console(isQuiet: compute.quiet)
-    let pictures = try data.dataSet(labels: .ignored)
-    let heldOut = try data.heldOut(pictures, labels: .ignored)
+    var settings = try TokenizerTraining.settings(in: out) ?? TokenizerTrainingSettings()
+    try apply(&settings)
+    let pictures = try data.dataSet(labels: .ignored, split: settings.split)
+    let heldOut = try data.heldOut(
+      pictures, share: settings.holdOut, split: settings.heldOutSplit, labels: .ignored)
     console.note(
       "\(data.data): \(heldOut.training.count) pictures to learn from, "
         + "\(heldOut.heldOut?.count ?? 0) held out")

@@ -49,6 +49,15 @@ public actor TokenizerTraining {
 
   public init() {}
 
+  /// The settings of the run in a folder; nil where there is none.
+  ///
+  /// - Throws: ``TrainingError`` where its last checkpoint cannot be read.
+  public static func settings(in folder: String) throws(TrainingError) -> TokenizerTrainingSettings?
+  {
+    guard let saved = RunFolder.saved(in: folder).last else { return nil }
+    return try TokenizerRunState(checkpoint: saved.path).settings
+  }
+
   /// Begins a run or goes on with it, to its end.
   ///
   /// Cancelling the task saves a checkpoint after the step that is under way.
@@ -191,6 +200,7 @@ private final class TokenizerRun {
     try change(&settings)
     try settings.validate()
     guard var run = state?.settings else { return settings }
+    run.adoptUnkept(from: settings)
     // Files may have moved since.
     if TokenizerTrainingSettings.isSameNetwork(settings.perceptual, run.perceptual) {
       run.perceptual = settings.perceptual

@@ -78,12 +78,26 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
   // Pictures
   public var recipe = PictureRecipe(side: 128)
 
+  // From what, for who opens the data
+  /// Which rows of a table to learn from; nil for all.
+  public var split: String?
+  /// Which rows of a table to measure on, instead of a share.
+  public var heldOutSplit: String?
+  /// The share of the pictures to measure on; nil in runs of versions that kept none of the three.
+  public var holdOut: Double? = 0.02
+
   public init() {}
 
   /// Whether two names stand for the same perceptual network, wherever its files lie.
   static func isSameNetwork(_ a: String?, _ b: String?) -> Bool {
     func isLPIPS(_ name: String?) -> Bool { name?.hasPrefix("lpips:") ?? false }
     return isLPIPS(a) == isLPIPS(b)
+  }
+
+  /// Takes over what runs of earlier versions did not keep.
+  mutating func adoptUnkept(from other: TokenizerTrainingSettings) {
+    guard holdOut == nil else { return }
+    (split, heldOutSplit, holdOut) = (other.split, other.heldOutSplit, other.holdOut)
   }
 
   /// The shape of the tokenizer.
