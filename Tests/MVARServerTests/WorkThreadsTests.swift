@@ -73,8 +73,8 @@ struct WorkThreadsTests {
     #expect(try await threads.run { 7 } == 7)
   }
 
-  /// The other pictures of the order are not waited for.
-  @Test func aFileThatCannotBeMadeEndsItsAnswer() async throws {
+  /// Of two pictures, the first is finished; its file has a side of `side` pixels.
+  private func answer(side: Int, for client: ClientPresence?) async throws -> [ImageData] {
     let facts = FakeEngine().facts
     var fields = RequestFields([
       "class": .json(.integer(1)), "n": .json(.integer(2)), "output_format": .json(.text("webp")),
@@ -83,10 +83,21 @@ struct WorkThreadsTests {
       parameters: try ImageParameters(&fields, facts, .imageNet, maxCount: 2), facts: facts,
       kind: "image_generation", size: facts.size, software: "test",
       results: ImageResults(byteLimit: 1, lifetime: .zero).answer(), threads: WorkThreads(count: 1),
-      base: "", finish: { _ in Picture(width: 20_000, height: 1, filledWith: .black) })
+      base: "", finish: { _ in Picture(width: side, height: 1, filledWith: .black) })
     let events = OrderEvents()
     events.add(.finished(index: 0, picture: Picture(width: 1, height: 1, filledWith: .black)))
-    let error = await #expect(throws: PictureError.self) { try await delivery.images(events) }
+    return try await delivery.images(events, for: client)
+  }
+
+  /// The other pictures of the order are not waited for.
+  @Test func aFileThatCannotBeMadeEndsItsAnswer() async throws {
+    let error = await #expect(throws: PictureError.self) {
+      try await answer(side: 20_000, for: nil)
+    }
     #expect(error?.kind == .tooLarge)
+  }
+
+  @Test func noFilesAreMadeForWhoHasLeft() async throws {
+    await #expect(throws: CancellationError.self) { try await answer(side: 1, for: .gone) }
   }
 }

@@ -101,7 +101,7 @@ struct ImagesRoutes: Sendable {
     let placed = try await place(order, await context.presence())
     guard parameters.streams else {
       let data = try await reading(placed) { events in
-        try await delivery.images(events)
+        try await delivery.images(events, for: placed.presence)
       }
       return try await threads.run { .json(delivery.answer(data)) }
     }
@@ -188,7 +188,9 @@ struct Delivery: Sendable {
   var preview: @Sendable (Picture) -> Picture = { $0 }
 
   /// All pictures, once they are finished; their files are made side by side.
-  func images(_ events: OrderEvents) async throws -> [ImageData] {
+  ///
+  /// - Throws: `CancellationError` once the client has left, though all of them may be drawn by then.
+  func images(_ events: OrderEvents, for client: ClientPresence?) async throws -> [ImageData] {
     try await withThrowingTaskGroup(of: (Int, ImageData).self) { making in
       var (images, begun) = ([Int: ImageData](), 0)
       for try await event in events {
@@ -198,17 +200,22 @@ struct Delivery: Sendable {
           images[index] = image
         }
         begun += 1
-        making.addTask { (index, try await made(index, picture, events)) }
+        making.addTask { (index, try await made(index, picture, events, client)) }
       }
       for try await (index, image) in making { images[index] = image }
       return images.sorted { $0.key < $1.key }.map(\.value)
     }
   }
 
-  private func made(_ index: Int, _ picture: Picture, _ events: OrderEvents) async throws
-    -> ImageData
-  {
-    do { return try await threads.run { try image(index, picture) } } catch {
+  private func made(
+    _ index: Int, _ picture: Picture, _ events: OrderEvents, _ client: ClientPresence?
+  ) async throws -> ImageData {
+    do {
+      return try await threads.run {
+        if client?.isGone == true { throw CancellationError() }
+        return try image(index, picture)
+      }
+    } catch {
       // Whoever reads them need not wait for pictures that will not be sent.
       events.finish(throwing: error)
       throw error
