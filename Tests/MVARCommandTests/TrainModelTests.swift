@@ -107,6 +107,32 @@ extension CommandTests {
       ).expectSuccess()
     }
 
+    /// What the end of a run says to use its model with does so, wherever the tokenizer lies.
+    @Test func theHintCanBeFollowed() throws {
+      let run = try Mvar.run(arguments("run", toy + ["--steps", "1"]), in: folder).expectSuccess()
+      #expect(
+        run.output.contains(
+          "`mvar sample --model run/model.safetensors --tokenizer \(Golden.tokenizerFile)`"))
+      try Mvar.run(
+        [
+          "sample", "--model", "run/model.safetensors", "--tokenizer", Golden.tokenizerFile,
+          "--class", "1", "--out", "out",
+        ] + Mvar.exact, in: folder
+      ).expectSuccess()
+      try FileManager.default.copyItem(
+        atPath: Golden.tokenizerFile, toPath: folder.file("run/tokenizer.safetensors"))
+      let more = try Mvar.run(
+        arguments(
+          "run", ["--resume", "--steps", "2", "--tokenizer", "run/tokenizer.safetensors"]),
+        in: folder
+      ).expectSuccess()
+      #expect(more.output.contains("`mvar sample --model run/model.safetensors`"))
+      try Mvar.run(
+        ["sample", "--model", "run/model.safetensors", "--class", "1", "--out", "out2"]
+          + Mvar.exact, in: folder
+      ).expectSuccess()
+    }
+
     /// What its flags decide about the data and the precision comes back by itself as well.
     @Test func aRunGoesOnWithItsDataAndPrecision() throws {
       func run(_ more: [String]) throws -> Mvar {

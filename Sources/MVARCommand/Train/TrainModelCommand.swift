@@ -82,7 +82,7 @@ struct TrainModelCommand: AsyncParsableCommand {
         data: { settings, _ in try source.data(settings) },
         events: { display.show($0) })
       display.finish()
-      try console.result("\(path): use it with `mvar sample --model \(path)`")
+      try console.result("\(path): use it with `\(use(of: path, with: options.tokenizer))`")
       if let json = records.json, isFirst {
         try Record.write(display.summary(model: path), to: json)
       }
@@ -91,6 +91,16 @@ struct TrainModelCommand: AsyncParsableCommand {
       console.note("step \(display.lastStep) is saved; go on with --resume")
       throw CancellationError()
     }
+  }
+
+  /// The command that draws with the model, which finds a tokenizer in the model or beside it.
+  private func use(of model: String, with tokenizer: String) -> String {
+    func place(_ path: String) -> String {
+      URL(filePath: path).resolvingSymlinksInPath().standardizedFileURL.path
+    }
+    let found = try? ModelFiles(model: model, tokenizer: nil).tokenizer
+    let isFound = found.map { place($0) == place(tokenizer) } ?? false
+    return "mvar sample --model \(model)" + (isFound ? "" : " --tokenizer \(tokenizer)")
   }
 
   /// The settings that the run will have.
