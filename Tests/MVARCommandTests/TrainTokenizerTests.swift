@@ -133,7 +133,8 @@ import TorchTestSupport
     try run("--perceptual", "lpips:vgg.pth").expectFailure(1, ["vgg.pth", "cannot be opened"])
     try run("--perceptual", "lpips")
       .expectFailure(1, ["LPIPS's files are empty", "VGG_FILE,LINEAR_FILE"])
-    try run("--resume").expectFailure(1, ["no checkpoint to go on from"])
+    try run("--resume", "--out", "typo").expectFailure(1, ["typo has no checkpoint to go on from"])
+    #expect(!FileManager.default.fileExists(atPath: folder.file("typo")))
     try Mvar.run(["plot", "pictures"], in: folder).expectFailure(1, ["pictures", "no .jsonl"])
     try Mvar.run(["plot", "x", "--out", "x.pdf"], in: folder).expectFailure(2, ["x.pdf", ".svg"])
   }

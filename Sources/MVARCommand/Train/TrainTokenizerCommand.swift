@@ -64,6 +64,8 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
+    // Before anything that takes time.
+    try TokenizerTraining.check(options)
     try compute.options.prepare()
     let console = Console(isQuiet: compute.quiet)
     var settings = try TokenizerTraining.settings(in: out) ?? TokenizerTrainingSettings()

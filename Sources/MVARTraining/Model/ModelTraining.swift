@@ -163,6 +163,7 @@ private final class ModelRun {
   ) throws {
     self.options = options
     self.events = events
+    try ModelTraining.check(options)
     others = try options.place.map { try DataParallel($0, device: compute.device) }
     let isFirst = others.map { $0.rank == 0 } ?? true
     folder = isFirst ? try RunFolder(options.out) : nil

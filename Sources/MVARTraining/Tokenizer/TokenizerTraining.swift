@@ -49,6 +49,24 @@ public actor TokenizerTraining {
 
   public init() {}
 
+  /// Whether the run's folder has what `resumes` says; for a look before long work, and before the
+  /// folder is made.
+  ///
+  /// - Throws: ``TrainingError`` where a run is there and is not gone on with, or the other way round.
+  public static func check(_ options: TokenizerTrainingOptions) throws(TrainingError) {
+    let saved = RunFolder.saved(in: options.out).last
+    if let saved, !options.resumes {
+      throw TrainingError(
+        .resume,
+        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
+          + "choose another --out")
+    }
+    if saved == nil, options.resumes {
+      throw TrainingError(
+        .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
+    }
+  }
+
   /// The settings of the run in a folder; nil where there is none.
   ///
   /// - Throws: ``TrainingError`` where its last checkpoint cannot be read.
@@ -124,6 +142,7 @@ private final class TokenizerRun {
     self.options = options
     self.events = events
     device = compute.device
+    try TokenizerTraining.check(options)
     folder = try RunFolder(options.out)
     let saved = folder.saved.last
     let state = try Self.state(of: saved, options)
@@ -175,20 +194,11 @@ private final class TokenizerRun {
   private static func state(
     of saved: RunFolder.SavedStep?, _ options: TokenizerTrainingOptions
   ) throws(TrainingError) -> TokenizerRunState? {
-    guard let saved else {
-      guard !options.resumes else {
-        throw TrainingError(
-          .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
-      }
-      return nil
+    // Again: only now no other process can be training in the folder.
+    try TokenizerTraining.check(options)
+    return try saved.map { saved throws(TrainingError) in
+      try TokenizerRunState(checkpoint: saved.path)
     }
-    guard options.resumes else {
-      throw TrainingError(
-        .resume,
-        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
-          + "choose another --out")
-    }
-    return try TokenizerRunState(checkpoint: saved.path)
   }
 
   /// The run's settings with changes; of a run that goes on only its length may change.
