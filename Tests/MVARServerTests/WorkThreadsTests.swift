@@ -62,7 +62,7 @@ struct WorkThreadsTests {
     let (threads, gate, load) = (WorkThreads(count: 1), DispatchSemaphore(value: 0), Load())
     async let first: Void = threads.run { gate.wait() }
     try await Task.sleep(for: .milliseconds(20))
-    try await withThrowingTaskGroup(of: Void.self) { group in
+    await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await threads.run { load.begin() } }
       group.cancelAll()
       await #expect(throws: CancellationError.self) { try await group.waitForAll() }
