@@ -314,6 +314,16 @@ extension CommandTests {
       ).expectSuccess()
     }
 
+    @Test func refusesClassesThatAreNotThere() throws {
+      try photos()
+      try Mvar.run(pictureArguments(["--unflipped", "boat, flag"]), in: folder)
+        .expectFailure(
+          1,
+          [
+            "photos: there is no class flag, which --unflipped names", "which are boat, cat",
+          ])
+    }
+
     @Test func anEmptyFolderIsNamed() throws {
       try FileManager.default.createDirectory(
         atPath: folder.file("photos"), withIntermediateDirectories: true)

@@ -103,6 +103,22 @@ import TorchTestSupport
       .expectFailure(1, ["split is train, not test"])
   }
 
+  /// A picture of a class that is never mirrored gives the same tokenizer as with no mirroring at all.
+  @Test func classesThatAreNeverMirrored() throws {
+    let folder = try TemporaryFolder()
+    try pictures(in: folder)
+    for (out, flags) in [("never", ["--unflipped", "a"]), ("none", ["--no-flip"]), ("half", [])] {
+      try Mvar.run(arguments(out, steps: 4) + flags, in: folder).expectSuccess()
+    }
+    let never = try bytes(folder.file("never/tokenizer.safetensors"))
+    #expect(try bytes(folder.file("none/tokenizer.safetensors")) == never)
+    #expect(try bytes(folder.file("half/tokenizer.safetensors")) != never)
+    try Mvar.run(
+      ["train", "tokenizer", "--data", "pictures", "--out", "never", "--resume", "--steps", "5"]
+        + ["--device", "cpu", "--threads", "1"], in: folder
+    ).expectSuccess()
+  }
+
   @Test func manyShardsNeedMoreOpenFilesThanAShellAllows() throws {
     let folder = try TemporaryFolder()
     try FileManager.default.createDirectory(
@@ -131,6 +147,8 @@ import TorchTestSupport
     try run("--scales", "1,2,3").expectFailure(2, ["end the scales in 4"])
     try run("--batch", "9").expectFailure(1, ["pictures", "batch of 9"])
     try run("--perceptual", "lpips:vgg.pth").expectFailure(1, ["vgg.pth", "cannot be opened"])
+    try run("--unflipped", "flag,a")
+      .expectFailure(1, ["pictures: there is no class flag, which --unflipped names", "are a"])
     try run("--perceptual", "lpips")
       .expectFailure(1, ["LPIPS's files are empty", "VGG_FILE,LINEAR_FILE"])
     try run("--resume", "--out", "typo").expectFailure(1, ["typo has no checkpoint to go on from"])

@@ -95,6 +95,9 @@ struct ModelData: Sendable {
 
   private func made(_ console: Console) async throws -> TokenSource {
     let all = try flags.pictures.dataSet(labels: .wanted)
+    var recipe = PictureRecipe(side: 1)
+    try flags.preparation.apply(&recipe)
+    try recipe.checkClasses(of: all)
     for remark in all.remarks { console.note(remark) }
     let (training, heldOut) = try flags.pictures.heldOut(
       all, share: settings.holdOut, labels: .wanted)
@@ -102,8 +105,6 @@ struct ModelData: Sendable {
       "\(flags.pictures.data): \(training.count) pictures of \(all.classNames.count) classes to "
         + "learn from, \(heldOut?.count ?? 0) held out")
     let schedule = flags.scales ?? TokenizerPath.schedule(tokenizer) ?? .px256
-    var recipe = PictureRecipe(side: 1)
-    try flags.preparation.apply(&recipe)
     var preparation = TokenPreparation(
       tokenizer: tokenizer, path: cache, schedule: schedule, recipe: recipe)
     (preparation.versions, preparation.seed) = (flags.versions, settings.seed)

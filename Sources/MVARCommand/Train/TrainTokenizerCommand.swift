@@ -9,7 +9,7 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     abstract: "Trains a tokenizer: a multi-scale VQ-VAE.",
     discussion: """
       Learns from every picture of a folder, wherever it lies in it; of a table (.csv) or tar files; \
-      classes do not matter.
+      classes do not matter, but for --unflipped.
 
         mvar train tokenizer --data photos/ --out runs/tok
         mvar train tokenizer --data emoji/ --split train --held-out-split test --framing whole \\
@@ -69,8 +69,13 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     try compute.options.prepare()
     let console = Console(isQuiet: compute.quiet)
     var settings = try TokenizerTraining.settings(in: out) ?? TokenizerTrainingSettings()
+    // Runs of versions that mirrored all classes go on so.
+    let mirrorsAll = settings.holdOut == nil
     try apply(&settings)
-    let pictures = try data.dataSet(labels: .ignored, split: settings.split)
+    let needsClasses = !settings.recipe.unflippedClasses.isEmpty && !mirrorsAll
+    let pictures = try data.dataSet(
+      labels: needsClasses ? .wanted : .ignored, split: settings.split)
+    if needsClasses { try settings.recipe.checkClasses(of: pictures) }
     let heldOut = try data.heldOut(
       pictures, share: settings.holdOut, split: settings.heldOutSplit, labels: .ignored)
     console.note(

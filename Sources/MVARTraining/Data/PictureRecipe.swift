@@ -70,6 +70,19 @@ public struct PictureRecipe: Sendable, Hashable, Codable {
     if case .pastel(let share) = background { try check("the share of pastels", share, 0...1) }
   }
 
+  /// Whether the data have the classes that are never mirrored.
+  ///
+  /// - Throws: ``TrainingError`` naming one that they do not have, and some that they have.
+  public func checkClasses(of data: PictureDataSet) throws(TrainingError) {
+    let known = Set(data.classNames)
+    guard let unknown = unflippedClasses.subtracting(known).min() else { return }
+    let (some, more) = (data.classNames.prefix(10), data.classNames.count - 10)
+    let names = some.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
+    throw .data(
+      data.path, "there is no class \(unknown), which --unflipped names",
+      mend: "name some of its classes, which are \(names)")
+  }
+
   private var warps: Bool { rotation != 0 || scaling != 0 || translation != 0 }
 
   /// Makes the square from a file's bytes.
