@@ -238,9 +238,22 @@ extension CommandTests {
     }
 
     @Test(arguments: [
-      (["--depth", "0"], 1, "depth is 0; use 1 or more"),
+      (["--depth", "0"], 2, "depth is 0; use 1 or more"),
+      (["--depth", "9223372036854775807"], 2, "depth is 9223372036854775807; use 1 to 1024"),
+      (["--epochs", "9223372036854775807"], 2, "use 1 to 1000000000"),
+      (["--steps", "9223372036854775807"], 2, "use 1 to 1000000000000"),
+      (["--warm-up-epochs", "1e300"], 2, "warm-up-epochs is 1e+300; use 0 to 1000000000"),
+      (["--warm-up-epochs", "nan"], 2, "warm-up-epochs is nan"),
+      (
+        ["--progressive", "0.5", "--progressive-easing", "1e300"], 2, "progressive-easing is 1e+300"
+      ),
+      (["--batch", "9223372036854775807"], 2, "use 1 to 1000000"),
+      (
+        ["--versions", "9223372036854775807"], 2, "versions is 9223372036854775807; use 1 to 100000"
+      ),
+      (["--workers", "100000"], 2, "workers is 100000; use 1 to 1024"),
       (["--schedule", "linear"], 2, "schedule is linear; use cos"),
-      (["--accumulation", "3"], 1, "accumulation is 3; use a number that divides the batch of 4"),
+      (["--accumulation", "3"], 2, "accumulation is 3; use a number that divides the batch of 4"),
       (["--hold-out", "1"], 2, "hold-out is 1.0; use 0 or more and less than 1"),
       (["--tokenizer", "nowhere"], 1, "nowhere"),
       (["--resume"], 1, "no checkpoint to go on from; leave --resume out"),

@@ -80,6 +80,8 @@ import TorchTestSupport
     let begun = try Mvar.run(arguments("run", steps: 2) + ["--hold-out", "0.4"], in: folder)
     #expect(!begun.expectSuccess().errors.contains(" 0 held out"), "\(begun.errors)")
     try run("run", "pictures", ["--steps", "3"]).expectSuccess()
+    try run("run", "pictures", ["--epochs", "9223372036854775807", "--quiet"])
+      .expectFailure(2, ["epochs is 9223372036854775807; use 1 to 1000000000"])
     try run("run", "pictures", ["--steps", "4", "--quiet", "--hold-out", "0.5"])
       .expectFailure(1, ["the run in this folder has other settings", "hold-out is 0.4, not 0.5"])
     // Earlier versions kept none of it, and were told again.
@@ -144,6 +146,14 @@ import TorchTestSupport
       try Mvar.run(arguments("run") + ["--quiet"] + changes, in: folder)
     }
     try run("--channels", "40").expectFailure(2, ["channels is 40", "multiple of 32"])
+    let largest = "9223372036854775807"
+    for (flag, value, bound) in [
+      ("--epochs", largest, "1000000000"), ("--steps", largest, "1000000000000"),
+      ("--batch", largest, "1000000"), ("--workers", "100000", "1024"),
+      ("--channels", "9223372036854775776", "65536"),
+    ] {
+      try run(flag, value).expectFailure(2, ["\(flag.dropFirst(2)) is \(value); use", bound])
+    }
     try run("--scales", "1,2,3").expectFailure(2, ["end the scales in 4"])
     try run("--batch", "9").expectFailure(1, ["pictures", "batch of 9"])
     try run("--perceptual", "lpips:vgg.pth").expectFailure(1, ["vgg.pth", "cannot be opened"])

@@ -37,7 +37,7 @@ struct ModelDataFlags: ParsableArguments {
   var balance: Double?
 
   func validate() throws {
-    try checkPositive(versions, "versions")
+    try checkPositive(versions, "versions", atMost: 100_000)
     guard (0...1).contains(wrongCodes) else {
       throw ValidationError("wrong-codes is \(wrongCodes); use 0 to 1")
     }

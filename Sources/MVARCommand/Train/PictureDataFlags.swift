@@ -29,7 +29,7 @@ struct PictureDataFlags: ParsableArguments {
   var workers: Int?
 
   func validate() throws {
-    try checkPositive(workers, "workers")
+    try checkPositive(workers, "workers", atMost: 1024)
     if let holdOut, !(0..<1).contains(holdOut) {
       throw ValidationError("hold-out is \(holdOut); use 0 or more and less than 1")
     }

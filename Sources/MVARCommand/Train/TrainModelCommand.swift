@@ -109,7 +109,8 @@ struct TrainModelCommand: AsyncParsableCommand {
     var checked = try saved.map { try RunState(checkpoint: $0.path).settings } ?? .init()
     settings.apply(to: &checked)
     data.apply(to: &checked)
-    try checked.validate()
+    // What the run has was right, so that it is a flag.
+    do { try checked.validate() } catch { throw UsageError(error.description) }
     return checked
   }
 

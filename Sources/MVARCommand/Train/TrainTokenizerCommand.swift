@@ -71,7 +71,13 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     var settings = try TokenizerTraining.settings(in: out) ?? TokenizerTrainingSettings()
     // Runs of versions that mirrored all classes go on so.
     let mirrorsAll = settings.holdOut == nil
-    try apply(&settings)
+    do {
+      try apply(&settings)
+      try settings.validate()
+    } catch {
+      // What the run has was right, so that it is a flag.
+      throw UsageError("\(error)")
+    }
     let needsClasses = !settings.recipe.unflippedClasses.isEmpty && !mirrorsAll
     let pictures = try data.dataSet(
       labels: needsClasses ? .wanted : .ignored, split: settings.split)

@@ -104,17 +104,28 @@ public struct ModelTrainingSettings: Codable, Sendable, Hashable {
     {
       guard holds else { throw TrainingError(.setting, "\(name) is \(value); \(mend)") }
     }
+    // The largest leave room for every product of them.
+    func check(_ name: String, _ count: Int, atMost limit: Int) throws(TrainingError) {
+      try check(
+        (1...limit).contains(count), name, count, count < 1 ? "use 1 or more" : "use 1 to \(limit)")
+    }
     let head = TransformerConfiguration.headSize
-    try check(depth > 0, "depth", depth, "use 1 or more")
+    try check("depth", depth, atMost: 1024)
     try check(
-      width.map { $0 > 0 && $0 % head == 0 } ?? true, "width", width ?? 0,
-      "use a multiple of \(head)")
-    try check(batch > 0, "batch", batch, "use 1 or more")
+      width.map { (head...1 << 16).contains($0) && $0 % head == 0 } ?? true, "width", width ?? 0,
+      "use a multiple of \(head) up to \(1 << 16)")
+    try check("batch", batch, atMost: 1_000_000)
     try check(
       accumulation > 0 && batch % accumulation == 0, "accumulation", accumulation,
       "use a number that divides the batch of \(batch)")
-    try check(epochs > 0, "epochs", epochs, "use 1 or more")
-    try check(steps.map { $0 > 0 } ?? true, "steps", steps ?? 0, "use 1 or more")
+    try check("epochs", epochs, atMost: 1_000_000_000)
+    try check("steps", steps ?? 1, atMost: 1_000_000_000_000)
+    for (value, name) in [
+      (warmUpEpochs, "warm-up-epochs"), (progressiveEasing, "progressive-easing"),
+    ] {
+      try check((0...1e9).contains(value ?? 0), name, value ?? 0, "use 0 to 1000000000")
+    }
+    try check(progressiveFirst >= 0, "progressive-first", progressiveFirst, "use 0 or more")
     try check(baseRate > 0 && baseRate.isFinite, "rate", baseRate, "use a number above 0")
     try check(
       finalRate > 0 && finalRate <= 1, "final-rate", finalRate, "use a share of the peak above 0")

@@ -150,14 +150,22 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
     {
       guard holds else { throw TrainingError(.setting, "\(name) is \(value); \(mend)") }
     }
-    try check(channels > 0 && channels % 32 == 0, "channels", channels, "use a multiple of 32")
+    // The largest leave room for every product of them.
+    func check(_ name: String, _ count: Int, atMost limit: Int) throws(TrainingError) {
+      try check(
+        (1...limit).contains(count), name, count, count < 1 ? "use 1 or more" : "use 1 to \(limit)")
+    }
+    let widest = 1 << 16
     try check(
-      (1...8).contains(multipliers.count) && multipliers.allSatisfy { $0 > 0 }, "multipliers",
-      multipliers, "use 1 to 8 whole numbers above 0")
-    try check(residualBlocks > 0, "residual-blocks", residualBlocks, "use 1 or more")
+      (1...widest).contains(channels) && channels % 32 == 0, "channels", channels,
+      "use a multiple of 32 up to \(widest)")
+    try check(
+      (1...8).contains(multipliers.count) && multipliers.allSatisfy { (1...1024).contains($0) },
+      "multipliers", multipliers, "use 1 to 8 whole numbers from 1 to 1024")
+    try check("residual-blocks", residualBlocks, atMost: 1024)
     try check((2...1 << 20).contains(codes), "codes", codes, "use 2 to \(1 << 20)")
-    try check(codeWidth > 0, "code-width", codeWidth, "use 1 or more")
-    try check(phis > 0, "phis", phis, "use 1 or more")
+    try check("code-width", codeWidth, atMost: widest)
+    try check("phis", phis, atMost: 1024)
     let patch = configuration.patchSize
     try check(
       resolution > 0 && resolution % patch == 0, "resolution", resolution,
@@ -165,13 +173,13 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
     try check(recipe.side == resolution, "the recipe's side", recipe.side, "use the resolution")
     try recipe.validate()
     _ = try scaleSchedule()
-    try check(batch > 0, "batch", batch, "use 1 or more")
-    try check(epochs > 0, "epochs", epochs, "use 1 or more")
-    try check(steps.map { $0 > 0 } ?? true, "steps", steps ?? 0, "use 1 or more")
+    try check("batch", batch, atMost: 1_000_000)
+    try check("epochs", epochs, atMost: 1_000_000_000)
+    try check("steps", steps ?? 1, atMost: 1_000_000_000_000)
     try check(rate > 0 && rate.isFinite, "rate", rate, "use a number above 0")
     try check(
-      adversaryChannels > 0 && adversaryChannels % 4 == 0, "adversary-channels",
-      adversaryChannels, "use a multiple of 4")
+      (1...widest).contains(adversaryChannels) && adversaryChannels % 4 == 0,
+      "adversary-channels", adversaryChannels, "use a multiple of 4 up to \(widest)")
     try check(clip >= 0, "clip", clip, "use 0 or more")
     try check(reviveEvery >= 0, "revive-every", reviveEvery, "use 0 or more")
     for (name, value) in [
