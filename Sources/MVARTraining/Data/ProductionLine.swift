@@ -68,7 +68,7 @@ final class ProductionLine: @unchecked Sendable {
     while failure == nil, batches[number]?.isFinished != true {
       try Task.checkCancellation()
       // Nobody wakes this thread when its task is cancelled, so that it looks by itself.
-      condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+      _ = condition.wait(until: Date(timeIntervalSinceNow: 0.1))
     }
     if let failure { throw failure }
     // Nobody can have made the first batch ahead of the first call.

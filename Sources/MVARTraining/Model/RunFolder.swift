@@ -66,6 +66,23 @@ public final class RunFolder {
     }.sorted { $0.step < $1.step }
   }
 
+  /// Whether a folder has what `resumes` says.
+  ///
+  /// - Throws: ``TrainingError`` where a run is there and is not gone on with, or the other way round.
+  static func check(_ path: String, resumes: Bool) throws(TrainingError) {
+    let last = saved(in: path).last
+    if let last, !resumes {
+      throw TrainingError(
+        .resume,
+        "\(path) has a run at step \(last.step); go on with it by --resume, or "
+          + "choose another --out")
+    }
+    if last == nil, resumes {
+      throw TrainingError(
+        .resume, "\(path) has no checkpoint to go on from; leave --resume out to begin")
+    }
+  }
+
   /// Saves a checkpoint under its name once it is whole, then removes the oldest.
   ///
   /// - Parameters:

@@ -54,17 +54,7 @@ public actor TokenizerTraining {
   ///
   /// - Throws: ``TrainingError`` where a run is there and is not gone on with, or the other way round.
   public static func check(_ options: TokenizerTrainingOptions) throws(TrainingError) {
-    let saved = RunFolder.saved(in: options.out).last
-    if let saved, !options.resumes {
-      throw TrainingError(
-        .resume,
-        "\(options.out) has a run at step \(saved.step); go on with it by --resume, or "
-          + "choose another --out")
-    }
-    if saved == nil, options.resumes {
-      throw TrainingError(
-        .resume, "\(options.out) has no checkpoint to go on from; leave --resume out to begin")
-    }
+    try RunFolder.check(options.out, resumes: options.resumes)
   }
 
   /// The settings of the run in a folder; nil where there is none.
