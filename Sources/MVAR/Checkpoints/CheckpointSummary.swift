@@ -80,7 +80,9 @@ public struct CheckpointSummary: Sendable, Codable, Equatable {
 extension CheckpointSummary.Part {
   fileprivate mutating func describe(_ c: TransformerConfiguration) {
     kind = c.kind.rawValue
-    (depth, width, heads, classes) = (c.depth, c.width, c.heads, c.classes)
+    (depth, width, heads) = (c.depth, c.width, c.heads)
+    // A damaged file may not even have the row that stands for none of them.
+    classes = max(c.classes, 0)
     (vocabulary, codeChannels) = (c.vocabulary, c.codeChannels)
     scales = c.schedule.description
     // All published tokenizers have patches of 16 pixels; the model's own file does not tell.

@@ -24,21 +24,10 @@ struct InfoCommand: AsyncParsableCommand {
     try ComputeOptions(place: .cpu).prepare()
     let console = Console(isQuiet: false)
     let found = try await ModelSource(console: console, isConsenting: false).find(files)
-    let summaries = try found.map { try CheckpointSummary(Checkpoint($0.path)).countingClasses }
+    let summaries = try found.map { try CheckpointSummary(Checkpoint($0.path)) }
     try console.record(
       json
         ? try Record.text(summaries)
         : summaries.map(SummaryTable.init).map(\.text).joined(separator: "\n\n"))
-  }
-}
-
-extension CheckpointSummary {
-  /// With no classes where a damaged file has not even the row that stands for none of them.
-  fileprivate var countingClasses: CheckpointSummary {
-    var summary = self
-    for index in parts.indices {
-      summary.parts[index].classes = parts[index].classes.map { max($0, 0) }
-    }
-    return summary
   }
 }

@@ -23,8 +23,7 @@ struct SummaryTable {
     let rows: [(String, String?)] = [
       ("kind", part.kind), ("found in", part.place.isEmpty ? nil : part.place),
       ("depth", part.depth.map(String.init)), ("width", part.width.map(String.init)),
-      ("heads", part.heads.map(String.init)),
-      ("classes", part.classes.map(String.init)),
+      ("heads", part.heads.map(String.init)), ("classes", part.classes.map(String.init)),
       ("channels", part.channels.map { Self.channels($0, part.multipliers ?? []) }),
       ("vocabulary", vocabulary(part)), ("phi", part.phi),
       ("scales", part.scales), ("resolution", part.resolution.map { "\($0) px" }),

@@ -99,47 +99,37 @@ public struct ModelTrainingSettings: Codable, Sendable, Hashable {
 
   /// - Throws: ``TrainingError`` naming the first value that makes no sense.
   public func validate() throws(TrainingError) {
-    func check(_ holds: Bool, _ name: String, _ value: some Any, _ mend: String)
-      throws(TrainingError)
-    {
-      guard holds else { throw TrainingError(.setting, "\(name) is \(value); \(mend)") }
-    }
-    // The largest leave room for every product of them.
-    func check(_ name: String, _ count: Int, atMost limit: Int) throws(TrainingError) {
-      try check(
-        (1...limit).contains(count), name, count, count < 1 ? "use 1 or more" : "use 1 to \(limit)")
-    }
     let head = TransformerConfiguration.headSize
-    try check("depth", depth, atMost: 1024)
-    try check(
+    try checkSetting("depth", depth, atMost: 1024)
+    try checkSetting(
       width.map { (head...1 << 16).contains($0) && $0 % head == 0 } ?? true, "width", width ?? 0,
       "use a multiple of \(head) up to \(1 << 16)")
-    try check("batch", batch, atMost: 1_000_000)
-    try check(
+    try checkSetting("batch", batch, atMost: 1_000_000)
+    try checkSetting(
       accumulation > 0 && batch % accumulation == 0, "accumulation", accumulation,
       "use a number that divides the batch of \(batch)")
-    try check("epochs", epochs, atMost: 1_000_000_000)
-    try check("steps", steps ?? 1, atMost: 1_000_000_000_000)
+    try checkSetting("epochs", epochs, atMost: 1_000_000_000)
+    try checkSetting("steps", steps ?? 1, atMost: 1_000_000_000_000)
     for (value, name) in [
       (warmUpEpochs, "warm-up-epochs"), (progressiveEasing, "progressive-easing"),
     ] {
-      try check((0...1e9).contains(value ?? 0), name, value ?? 0, "use 0 to 1000000000")
+      try checkSetting((0...1e9).contains(value ?? 0), name, value ?? 0, "use 0 to 1000000000")
     }
-    try check(progressiveFirst >= 0, "progressive-first", progressiveFirst, "use 0 or more")
-    try check(baseRate > 0 && baseRate.isFinite, "rate", baseRate, "use a number above 0")
-    try check(
+    try checkSetting(progressiveFirst >= 0, "progressive-first", progressiveFirst, "use 0 or more")
+    try checkSetting(baseRate > 0 && baseRate.isFinite, "rate", baseRate, "use a number above 0")
+    try checkSetting(
       finalRate > 0 && finalRate <= 1, "final-rate", finalRate, "use a share of the peak above 0")
-    try check(weightDecay >= 0, "weight-decay", weightDecay, "use 0 or more")
-    try check((0..<1).contains(beta1), "beta1", beta1, "use 0 to 1")
-    try check((0..<1).contains(beta2), "beta2", beta2, "use 0 to 1")
+    try checkSetting(weightDecay >= 0, "weight-decay", weightDecay, "use 0 or more")
+    try checkSetting((0..<1).contains(beta1), "beta1", beta1, "use 0 to 1")
+    try checkSetting((0..<1).contains(beta2), "beta2", beta2, "use 0 to 1")
     for (value, name) in [
       (labelSmoothing, "label-smoothing"), (labelDropout, "label-dropout"),
       (lastDropRate, "stochastic-depth"), (averaging, "averaging"),
       (warmUpStart, "warm-up-start"),
     ] {
-      try check((0..<1).contains(value), name, value, "use 0 or more and less than 1")
+      try checkSetting((0..<1).contains(value), name, value, "use 0 or more and less than 1")
     }
-    try check((0...1).contains(progressive), "progressive", progressive, "use 0 to 1")
-    try check(clip >= 0, "clip", clip, "use 0 or more")
+    try checkSetting((0...1).contains(progressive), "progressive", progressive, "use 0 to 1")
+    try checkSetting(clip >= 0, "clip", clip, "use 0 or more")
   }
 }

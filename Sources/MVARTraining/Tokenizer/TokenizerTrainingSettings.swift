@@ -145,62 +145,53 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
 
   /// - Throws: ``TrainingError`` naming the first value that makes no sense.
   public func validate() throws {
-    func check(_ holds: Bool, _ name: String, _ value: some Any, _ mend: String)
-      throws(TrainingError)
-    {
-      guard holds else { throw TrainingError(.setting, "\(name) is \(value); \(mend)") }
-    }
-    // The largest leave room for every product of them.
-    func check(_ name: String, _ count: Int, atMost limit: Int) throws(TrainingError) {
-      try check(
-        (1...limit).contains(count), name, count, count < 1 ? "use 1 or more" : "use 1 to \(limit)")
-    }
     let widest = 1 << 16
-    try check(
+    try checkSetting(
       (1...widest).contains(channels) && channels % 32 == 0, "channels", channels,
       "use a multiple of 32 up to \(widest)")
-    try check(
+    try checkSetting(
       (1...8).contains(multipliers.count) && multipliers.allSatisfy { (1...1024).contains($0) },
       "multipliers", multipliers, "use 1 to 8 whole numbers from 1 to 1024")
-    try check("residual-blocks", residualBlocks, atMost: 1024)
-    try check((2...1 << 20).contains(codes), "codes", codes, "use 2 to \(1 << 20)")
-    try check("code-width", codeWidth, atMost: widest)
-    try check("phis", phis, atMost: 1024)
+    try checkSetting("residual-blocks", residualBlocks, atMost: 1024)
+    try checkSetting((2...1 << 20).contains(codes), "codes", codes, "use 2 to \(1 << 20)")
+    try checkSetting("code-width", codeWidth, atMost: widest)
+    try checkSetting("phis", phis, atMost: 1024)
     let patch = configuration.patchSize
-    try check(
+    try checkSetting(
       resolution > 0 && resolution % patch == 0, "resolution", resolution,
       "use a multiple of \(patch), the pixels of a token")
-    try check(recipe.side == resolution, "the recipe's side", recipe.side, "use the resolution")
+    try checkSetting(
+      recipe.side == resolution, "the recipe's side", recipe.side, "use the resolution")
     try recipe.validate()
     _ = try scaleSchedule()
-    try check("batch", batch, atMost: 1_000_000)
-    try check("epochs", epochs, atMost: 1_000_000_000)
-    try check("steps", steps ?? 1, atMost: 1_000_000_000_000)
-    try check(rate > 0 && rate.isFinite, "rate", rate, "use a number above 0")
-    try check(
+    try checkSetting("batch", batch, atMost: 1_000_000)
+    try checkSetting("epochs", epochs, atMost: 1_000_000_000)
+    try checkSetting("steps", steps ?? 1, atMost: 1_000_000_000_000)
+    try checkSetting(rate > 0 && rate.isFinite, "rate", rate, "use a number above 0")
+    try checkSetting(
       (1...widest).contains(adversaryChannels) && adversaryChannels % 4 == 0,
       "adversary-channels", adversaryChannels, "use a multiple of 4 up to \(widest)")
-    try check(clip >= 0, "clip", clip, "use 0 or more")
-    try check(reviveEvery >= 0, "revive-every", reviveEvery, "use 0 or more")
+    try checkSetting(clip >= 0, "clip", clip, "use 0 or more")
+    try checkSetting(reviveEvery >= 0, "revive-every", reviveEvery, "use 0 or more")
     for (name, value) in [
       ("l1", absoluteWeight), ("l2", squaredWeight), ("perceptual-weight", perceptualWeight),
       ("adversarial-weight", adversarialWeight), ("commitment", commitment),
       ("weight-decay", weightDecay),
     ] {
-      try check(value >= 0 && value.isFinite, name, value, "use 0 or more")
+      try checkSetting(value >= 0 && value.isFinite, name, value, "use 0 or more")
     }
     for (name, value) in [
       ("beta1", beta1), ("beta2", beta2), ("averaging", averaging),
       ("scale-dropout", scaleDropout),
     ] {
-      try check((0..<1).contains(value), name, value, "use 0 or more and less than 1")
+      try checkSetting((0..<1).contains(value), name, value, "use 0 or more and less than 1")
     }
     for (name, value) in [
       ("adversary-start", adversaryStart), ("adversary-warm-up", adversaryWarmUp),
       ("decoder-tail", decoderTail), ("wrong-codes", wrongCodes),
       ("warm-up", warmUp), ("final-rate", finalRate), ("revive-until", reviveUntil),
     ] {
-      try check((0...1).contains(value), name, value, "use 0 to 1")
+      try checkSetting((0...1).contains(value), name, value, "use 0 to 1")
     }
   }
 }
