@@ -71,11 +71,10 @@ struct AttentionAtOnce: Hashable {
 
   var queries: Int { 16 * warps * rounds }
 
-  /// Rows of queries, keys and values, in 8 planes each on matrix units, and a float for each key.
+  /// Rows of queries, keys and values, on matrix units from a multiple of 1024 on, and a float for each key.
   var sharedBytes: Int {
-    let rows =
-      usesMatrixUnits ? 8 * 16 * (queries + 1 + 2 * (keys + 1)) : 144 * (queries + 2 * keys)
-    return rows + 4 * keys
+    let rows = queries + 2 * keys
+    return (usesMatrixUnits ? 1023 + 128 * rows : 144 * rows) + 4 * keys
   }
 }
 
@@ -110,7 +109,7 @@ extension CUDAKernels {
     var isUnit = false
     if case .unitVectors = scale { isUnit = true }
     appendKeys(
-      grid: (n, R, 1), threads: threads(for: C), overlaps: true,
+      grid: (n, R, 1), threads: threads(for: C), overlaps: overlapsProduct(rows: R * n),
       [
         .tensor(qkv), .tensor(cache.rows), .int(C), .int(capacity), .int(start),
         .int(isUnit ? 1 : 0),
@@ -129,10 +128,11 @@ extension CUDAKernels {
     let (scales, constant) = scale.parts
     kernel(
       grid: ((n + form.queries - 1) / form.queries, C / 64, R), threads: 32 * form.warps,
-      overlaps: true,
-      [
-        .tensor(qkv), .tensor(out), .optional(scales), .float(constant), .int(n),
-        .int(scales == nil ? 0 : 1),
+      overlaps: overlapsProduct(rows: R * n),
+      matrices: form.usesMatrixUnits
+        ? [CUDAKernel.Matrix(qkv, count: R, rows: n, columns: width, boxRows: 64)] : [],
+      (form.usesMatrixUnits ? [] : [.tensor(qkv)]) + [
+        .tensor(out), .optional(scales), .float(constant), .int(n), .int(scales == nil ? 0 : 1),
       ])
     return out
   }
@@ -150,7 +150,7 @@ extension CUDAKernels {
     let heads = C / 64
     kernel(
       grid: ((n + 16 * warps - 1) / (16 * warps), (heads + together - 1) / together, R),
-      threads: 32 * warps, overlaps: true,
+      threads: 32 * warps, overlaps: keysAreUnit || overlapsProduct(rows: R * n),
       [
         .tensor(qkv), keys, values, .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),

@@ -84,7 +84,8 @@ extension CUDAKernels {
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
     if let (kernel, threads, blocks) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {
       kernel(
-        grid: (blocks * heads, R, 1), threads: threads, overlaps: true,
+        grid: (blocks * heads, R, 1), threads: threads,
+        overlaps: overlapsProduct(rows: R * n),
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
           .tensor(weights.convBias), .tensor(weights.dtBias), .tensor(weights.a),
@@ -98,7 +99,7 @@ extension CUDAKernels {
     let rows = mambaScanOnMatrixUnits == nil ? n : (n + 63) / 64 * 64
     let shared = Tensor.empty([R, rows, 128], dtype: dtype, device: projected.device)
     makeShared(
-      grid: ((rows + 31) / 32, R, 1), threads: 128, overlaps: true,
+      grid: ((rows + 31) / 32, R, 1), threads: 128, overlaps: overlapsProduct(rows: R * n),
       [
         .tensor(projected), .tensor(shared), .tensor(weights.convWeight),
         .tensor(weights.convBias), before, after, .int(n), .int(heads),

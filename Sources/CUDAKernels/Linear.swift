@@ -10,9 +10,14 @@ extension CUDAKernels {
   ///   - x: `[…, K]`, contiguous.
   ///   - weight: `[N, K]`.
   ///   - bias: `[N]`.
+  ///   - isOld: whether no kernel since libtorch's last operation writes x, so that such products may overlap as a whole.
   /// - Returns: `[…, N]`.
-  public func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false) -> Tensor {
-    if let y = ownProduct(x, weight, bias, parts: [1], gelu: gelu) { return y.select(0, 0) }
+  public func linear(
+    _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, gelu: Bool = false, isOld: Bool = false
+  ) -> Tensor {
+    if let y = ownProduct(x, weight, bias, parts: [1], gelu: gelu, isOld: isOld) {
+      return y.select(0, 0)
+    }
     if gelu, let bias { return x.linearGELU(weight, bias) }
     return x.linear(weight, bias)
   }
@@ -42,7 +47,7 @@ extension CUDAKernels {
   ///
   /// - Parameter parts: how many sums may be left to the next kernel.
   private func ownProduct(
-    _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, parts: [Int], gelu: Bool
+    _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, parts: [Int], gelu: Bool, isOld: Bool = false
   ) -> Tensor? {
     let shape = x.shape
     let rows = shape.dropLast().reduce(1, *)
@@ -56,9 +61,15 @@ extension CUDAKernels {
     }
     guard let form = fewRowsForm(rows: rows, weight, parts: parts) else { return nil }
     let y = empty(form.parts)
-    multiply(form, x, weight, bias, into: y, rows: rows, gelu: gelu)
+    multiply(
+      form, x, weight, bias, into: y, rows: rows, gelu: gelu,
+      order: isOld ? .waitsLast : .yieldsEarly)
     return y
   }
+
+  /// Whether a kernel behind a product of so many rows may start before that one's end. libtorch's products let none, and there
+  /// a kernel that might starts 0.4 µs later than others (H200).
+  func overlapsProduct(rows: Int) -> Bool { rows <= MatrixUnitsForm.tokenCounts.last! }
 
   /// So many that every multiprocessor has something to do in libtorch's product, whose blocks have 128 rows and columns.
   static func parts(rows: Int, inputs: Int, outputs: Int) -> Int {

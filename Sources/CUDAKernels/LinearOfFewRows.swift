@@ -84,6 +84,11 @@ struct FewRowsForm: Hashable {
   }
 }
 
+/// When a product waits for the kernel in front, and lets the next one start: `linear_few_rows.cu`.
+enum ProductOrder: Int {
+  case yieldsEarly, yieldsLate, waitsLast
+}
+
 extension CUDAKernels {
   func fewRowsForm(rows: Int, _ weight: Tensor, parts: [Int]) -> FewRowsForm? {
     let (N, K) = weight.shape2
@@ -95,18 +100,18 @@ extension CUDAKernels {
   /// x · weightᵀ + bias into `[parts, rows, N]`.
   func multiply(
     _ form: FewRowsForm, _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, into y: Tensor, rows: Int,
-    gelu: Bool
+    gelu: Bool, order: ProductOrder
   ) {
     let (N, K) = weight.shape2
     // Measured on an H100: weights of narrow models are in time even so, and those of the product after the next one
     // would come between.
-    let yieldsLate = min(N, K) <= FewRowsForm.narrow && rows <= 32
+    let yieldsLate = order == .yieldsEarly && min(N, K) <= FewRowsForm.narrow && rows <= 32
     fewRows[form.name]!(
       grid: ((N + 8 * form.columns - 1) / (8 * form.columns), form.parts, 1),
       threads: form.threads, sharedBytes: form.sharedBytes, overlaps: true,
       [
         .tensor(x), .tensor(weight), .optional(bias), .tensor(y), .int(rows), .int(N), .int(K),
-        .int(gelu ? 1 : 0), .int(yieldsLate ? 1 : 0),
+        .int(gelu ? 1 : 0), .int((yieldsLate ? ProductOrder.yieldsLate : order).rawValue),
       ])
   }
 }

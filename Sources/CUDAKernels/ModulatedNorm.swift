@@ -80,7 +80,8 @@ extension CUDAKernels {
     let kernel =
       isOfParts ? modulatedNormOfParts : areMany ? modulatedNormOfMany : modulatedNormOfSum
     kernel(
-      grid: (areMany ? (n + 3) / 4 : n, R, 1), threads: threads(for: C), overlaps: true,
+      grid: (areMany ? (n + 3) / 4 : n, R, 1), threads: threads(for: C),
+      overlaps: overlapsProduct(rows: R * n),
       [
         .tensor(x), .optional(y?.parts), .tensor(out), .tensor(gains), .tensor(table.rows),
         .optional(output?.squares?.sums), .int(C), .int(gains.length(1)), .int(output?.gain ?? 0),

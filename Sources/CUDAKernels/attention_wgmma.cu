@@ -1,17 +1,19 @@
 // Attention inside a scale of up to 256 tokens on Hopper's matrix units. All keys and values of a head lie in shared memory at
 // once; each group of four warps has 64 queries in each of some rounds, and takes 64 keys at a time.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-/// What rows of a matrix in planes are multiplied by to be unit vectors, two threads a row.
-template <int THREADS, int PLANE>
+/// Where the eight columns of a row of a box lie: the order of the columns is another in each of eight rows.
+__device__ __forceinline__ uint32 place_in_box(int row, int eight) { return row * 128 + ((eight ^ (row & 7)) << 4); }
+
+/// What rows of boxes are multiplied by to be unit vectors, two threads a row.
+template <int THREADS>
 __device__ __forceinline__ void measure_rows(float *factors, const unsigned char *matrix, int rows) {
   const int half = threadIdx.x % 2;
   for (int row = threadIdx.x / 2; row < rows; row += THREADS / 2) {
-    const unsigned char *own = matrix + half * 4 * PLANE + row * 16;
     float squares = 0.f;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       float numbers[8];
-      unpack(*reinterpret_cast<const uint4 *>(own + i * PLANE), numbers);
+      unpack(*reinterpret_cast<const uint4 *>(matrix + place_in_box(row, half * 4 + i)), numbers);
       for (int c = 0; c < 8; c++) squares += numbers[c] * numbers[c];
     }
     squares += __shfl_xor_sync(~0u, squares, 1);
@@ -19,49 +21,51 @@ __device__ __forceinline__ void measure_rows(float *factors, const unsigned char
   }
 }
 
-/// As `attention_at_once`, by GROUPS groups of four warps. Grid: groups of 64·GROUPS·ROUNDS queries, heads, sequences. Shared
-/// memory: 8 planes of 64·GROUPS·ROUNDS + 1 rows, 16 of ALL + 1 rows, and
-/// ALL floats.
+/// As `attention_at_once`, by GROUPS groups of four warps; `qkv` has boxes of 64 rows. Grid: groups of 64·GROUPS·ROUNDS queries,
+/// heads, sequences. Shared memory: 1023 bytes, 64·GROUPS·ROUNDS + 2·ALL rows of 128, and ALL floats.
 template <int GROUPS_OF_WARPS, int ROUNDS, int ALL>
-__device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *out, const float *scales, float scale, int n,
-                                                    int unit) {
+__device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *out, const float *scales, float scale, int n, int unit) {
   constexpr int THREADS = GROUPS_OF_WARPS * 128, QUERIES = GROUPS_OF_WARPS * 64 * ROUNDS;
-  constexpr int QUERY_PLANE = QUERIES * 16 + 16, KEY_PLANE = ALL * 16 + 16;
-  extern __shared__ __align__(128) unsigned char planes[];
-  unsigned char *const queries = planes, *const keys = queries + 8 * QUERY_PLANE, *const values = keys + 8 * KEY_PLANE;
-  float *const key_factors = reinterpret_cast<float *>(values + 8 * KEY_PLANE);
+  extern __shared__ __align__(128) unsigned char boxes[];
+  __shared__ Gate keys_are_here, values_are_here;
+  const uint32 start_of_boxes = static_cast<uint32>(__cvta_generic_to_shared(boxes)), base = (start_of_boxes + 1023) & ~1023u;
+  unsigned char *const queries = boxes + (base - start_of_boxes), *const keys = queries + QUERIES * 128;
+  float *const key_factors = reinterpret_cast<float *>(keys + 2 * ALL * 128);
+  const int head = blockIdx.y, C = gridDim.y * 64, first_query = blockIdx.x * QUERIES;
+  // What lies behind the end is zeros, as products with zero weights have to be.
+  const int padded = (n + 63) / 64 * 64;
+  if (threadIdx.x == 0) {
+    keys_are_here.begin(1), values_are_here.begin(1);
+    show_gates();
+    qkv.expect_use();
+  }
+  __syncthreads();
   let_successor_start();
   wait_for_predecessor();
-  const int head = blockIdx.y, C = gridDim.y * 64, stride = 3 * C, first_query = blockIdx.x * QUERIES;
+  if (threadIdx.x == 0) {
+    const int query_rows = min(QUERIES, padded - first_query);
+    const auto fetch = [&](uint32 target, int column, int start, int rows, Gate &gate) {
+      for (int row = 0; row < rows; row += 64) qkv.copy(target + row * 128, column + head * 64, start + row, blockIdx.z, gate);
+    };
+    keys_are_here.expect((query_rows + padded) * 128);
+    fetch(base, 0, first_query, query_rows, keys_are_here);
+    fetch(base + QUERIES * 128, C, 0, padded, keys_are_here);
+    values_are_here.expect(padded * 128);
+    fetch(base + (QUERIES + ALL) * 128, 2 * C, 0, padded, values_are_here);
+  }
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  // What lies behind the end has to be zeros, as products with zero weights have to be.
-  const int padded = (n + 63) / 64 * 64, plane = threadIdx.x % 8, first_row = threadIdx.x / 8;
-  const half_t *own = qkv + static_cast<long long>(blockIdx.z) * n * stride + head * 64 + plane * 8;
-  const auto fetch = [&](unsigned char *matrix, int plane_bytes, int start, int rows, int column) {
-    for (int row = first_row; row < rows; row += THREADS / 8) {
-      copy16_async(reinterpret_cast<half_t *>(matrix + plane * plane_bytes + row * 16), own + (start + row) * stride + column,
-                   start + row < n);
-    }
-  };
-  fetch(queries, QUERY_PLANE, first_query, min(QUERIES, padded - first_query), 0);
-  fetch(keys, KEY_PLANE, 0, padded, C);
-  commit_copies();
-  fetch(values, KEY_PLANE, 0, padded, 2 * C);
-  commit_copies();
-  wait_for_copies_but<1>();
-  __syncthreads();
-  if (unit) measure_rows<THREADS, KEY_PLANE>(key_factors, keys, padded);
-  wait_for_copies();
-  show_to_matrix_units();
-  __syncthreads();
-
-  const uint64 all_queries = matrix_descriptor(queries, QUERY_PLANE, 128);
-  const uint64 all_keys = matrix_descriptor(keys, KEY_PLANE, 128), all_values = matrix_descriptor(values, 128, KEY_PLANE);
+  const uint64 all_queries = box_descriptor(base), all_keys = box_descriptor(base + QUERIES * 128);
+  const uint64 all_values = box_descriptor(base + (QUERIES + ALL) * 128);
   // In powers of two, as exp2 is what the hardware has.
   const float own_scale = 1.44269504f * (scales ? scales[head] : scale);
   // Of unit vectors the scale is the highest score there can be. Where no score can be so far below it that bfloat16 has no
   // number for it, the highest of each row need not be looked for.
   const bool is_bounded = HALF_IS_BFLOAT16 && unit && own_scale < 50.f;
+  keys_are_here.wait(0);
+  if (unit) {
+    measure_rows<THREADS>(key_factors, keys, padded);
+    __syncthreads();
+  }
   for (int round = 0; round < ROUNDS; round++) {
     const int group_row = (round * GROUPS_OF_WARPS + group) * 64, own_row = group_row + warp * 16;
     const int first_token = first_query + own_row;
@@ -70,8 +74,7 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
     const auto multiply_by_keys = [&](int start) {
 #pragma unroll
       for (int step = 0; step < 4; step++) {
-        multiply_64_by_64(s, all_queries + group_row + step * 2 * (QUERY_PLANE / 16), all_keys + start + step * 2 * (KEY_PLANE / 16),
-                          step > 0);
+        multiply_64_by_64(s, all_queries + group_row * 8 + step * 2, all_keys + start * 8 + step * 2, step > 0);
       }
     };
     begin_products();
@@ -84,7 +87,7 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
         float squares = 0.f;
         for (int i = 0; i < 2; i++) {
           float numbers[8];
-          unpack(*reinterpret_cast<const uint4 *>(queries + (2 * t + i) * QUERY_PLANE + (own_row + g + 8 * half) * 16), numbers);
+          unpack(*reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + g + 8 * half, 2 * t + i)), numbers);
           for (int c = 0; c < 8; c++) squares += numbers[c] * numbers[c];
         }
         factors[half] *= rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
@@ -129,9 +132,10 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
         total[half] += left + right;
         weights[i / 4][i % 4] = pack(left, right);
       }
+      if (start == 0) values_are_here.wait(0);
       begin_products();
 #pragma unroll
-      for (int step = 0; step < 4; step++) multiply_by_columns(o, weights[step], all_values + start + step * 16, start + step > 0);
+      for (int step = 0; step < 4; step++) multiply_by_columns(o, weights[step], all_values + (start + step * 16) * 8, start + step > 0);
       commit_products();
       if (start + 64 < n) {
         begin_products();
@@ -146,17 +150,17 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const float factor = 1.f / sum_of_four(total[half]);
-      unsigned char *row = queries + (own_row + g + 8 * half) * 16 + 4 * t;
       for (int i = 0; i < 8; i++) {
-        *reinterpret_cast<uint32 *>(row + i * QUERY_PLANE) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
+        *reinterpret_cast<uint32 *>(queries + place_in_box(own_row + g + 8 * half, i) + 4 * t) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
       }
     }
     __syncwarp();
-    half_t *const target = out + (static_cast<long long>(blockIdx.z) * n + first_token) * C + head * 64 + plane * 8;
+    const int eight = lane % 8;
+    half_t *const target = out + (static_cast<long long>(blockIdx.z) * n + first_token) * C + head * 64 + eight * 8;
 #pragma unroll
     for (int row = lane / 8; row < 16; row += 4) {
       if (first_token + row < n) {
-        store16(target + row * C, *reinterpret_cast<const uint4 *>(queries + plane * QUERY_PLANE + (own_row + row) * 16));
+        store16(target + row * C, *reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + row, eight)));
       }
     }
   }
@@ -165,7 +169,7 @@ __device__ __forceinline__ void attention_by_groups(const half_t *qkv, half_t *o
 #define ATTENTION_WGMMA(GROUPS_OF_WARPS, ROUNDS, ALL, BLOCKS)                                                                   \
   extern "C" __global__                                                                                                         \
   __launch_bounds__(GROUPS_OF_WARPS * 128, BLOCKS) void attention_wgmma_##GROUPS_OF_WARPS##_##ROUNDS##_##ALL(                   \
-      const half_t *qkv, half_t *out, const float *scales, float scale, int n, int unit) {                                      \
+      const __grid_constant__ Boxes qkv, half_t *out, const float *scales, float scale, int n, int unit) {                      \
     attention_by_groups<GROUPS_OF_WARPS, ROUNDS, ALL>(qkv, out, scales, scale, n, unit);                                        \
   }
 ATTENTION_WGMMA(1, 1, 64, 4)

@@ -58,7 +58,7 @@ struct Gate {
   }
 };
 
-/// A matrix whose boxes are copied (`CUtensorMap`).
+/// A matrix whose boxes are copied, or several of them (`CUtensorMap`).
 struct alignas(64) Boxes {
   unsigned char map[128];
 
@@ -69,6 +69,13 @@ struct alignas(64) Boxes {
   __device__ __forceinline__ void copy(uint32 target, int column, int row, Gate &gate) const {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(target),
                  "l"(this), "r"(column), "r"(row), "r"(gate.address())
+                 : "memory");
+  }
+
+  /// The same of one of several matrices.
+  __device__ __forceinline__ void copy(uint32 target, int column, int row, int matrix, Gate &gate) const {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(target),
+                 "l"(this), "r"(column), "r"(row), "r"(matrix), "r"(gate.address())
                  : "memory");
   }
 

@@ -43,15 +43,24 @@ struct Arrivals {
 #endif
 };
 
+/// When a product waits for the kernel in front, and lets the next one start.
+enum ProductOrder {
+  /// Waits when its weights are on their way, and lets the next one start before.
+  YIELDS_EARLY,
+  /// The next kernel starts only when the one in front is done.
+  YIELDS_LATE,
+  /// Does not read what the kernel in front writes, nor those that it overlaps with, and waits for its end when all is done.
+  WAITS_LAST
+};
+
 /// y [parts, M, N], whose parts sum up to x [M, K] · weightᵀ + bias for weight [N, K]; the first part has the bias.
 /// M ≤ 16·TILES, K a multiple of 32·parts, N even. GELU is for a single part. SLICES warps share K for the same tokens, and
 /// hold RING steps of x. Grid: groups of 8·COLUMNS rows of the weight, parts; 32·TILES·SLICES threads.
 /// Shared memory: 8·COLUMNS rows of K / parts + 32 numbers, or 16·TILES·SLICES rows of 8·COLUMNS + 4 floats if that is more.
-/// `yields_late`: the next kernel starts only when the one in front is done. Neither weight nor bias may be written by a
-/// kernel that the one in front of this overlaps with.
+/// Neither weight nor bias may be written by a kernel that the one in front of this overlaps with.
 template <int TILES, int SLICES, int COLUMNS, int RING>
 __device__ __forceinline__ void linear_few_rows(const half_t *x, const half_t *weight, const half_t *bias, half_t *y,
-                                                int M, int N, int K, int with_gelu, int yields_late) {
+                                                int M, int N, int K, int with_gelu, int order) {
   constexpr int WIDTH = 8 * COLUMNS, SUM_WIDTH = WIDTH + 4;
   extern __shared__ __align__(128) half_t slab[];
   __shared__ Arrivals arrivals;
@@ -66,9 +75,9 @@ __device__ __forceinline__ void linear_few_rows(const half_t *x, const half_t *w
   }
   __syncthreads();
   arrivals.fetch(slab, stride, weight + static_cast<long long>(first_row) * K + blockIdx.y * share, K, min(WIDTH, N - first_row), share);
-  if (!yields_late) let_successor_start();
-  wait_for_predecessor();
-  if (yields_late) let_successor_start();
+  if (order != YIELDS_LATE) let_successor_start();
+  if (order != WAITS_LAST) wait_for_predecessor();
+  if (order == YIELDS_LATE) let_successor_start();
 
   // A step is 32 numbers of K, 8 of them in each of the four lanes of a row: their order is the same for x and the weight.
   const int tile = warp % TILES, slice = warp / TILES, steps = share / 32;
@@ -125,13 +134,14 @@ __device__ __forceinline__ void linear_few_rows(const half_t *x, const half_t *w
     if (with_gelu) left = gelu(left), right = gelu(right);
     store4(y + static_cast<long long>(m) * N + n, pack(left, right));
   }
+  if (order == WAITS_LAST) wait_for_predecessor();
 }
 
 #define LINEAR_FEW_ROWS(NAME, TILES, SLICES, COLUMNS, RING, BLOCKS)                                                   \
   extern "C" __global__ __launch_bounds__(32 * TILES * SLICES, BLOCKS) void NAME##_##TILES##_##COLUMNS(               \
       const half_t *x, const half_t *weight, const half_t *bias, half_t *y, int M, int N, int K, int with_gelu,       \
-      int yields_late) {                                                                                              \
-    linear_few_rows<TILES, SLICES, COLUMNS, RING>(x, weight, bias, y, M, N, K, with_gelu, yields_late);               \
+      int order) {                                                                                                    \
+    linear_few_rows<TILES, SLICES, COLUMNS, RING>(x, weight, bias, y, M, N, K, with_gelu, order);                     \
   }
 #define LINEAR_FEW_ROWS_OF_ALL_WIDTHS(NAME, TILES, SLICES, RING, BLOCKS) \
   LINEAR_FEW_ROWS(NAME, TILES, SLICES, 2, RING, BLOCKS)                  \

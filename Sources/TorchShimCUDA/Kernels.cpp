@@ -78,11 +78,12 @@ struct Compiler {
 
 CUtensorMap tensor_map(const ct_matrix &matrix) {
   CUtensorMap map;
-  const cuuint64_t sizes[] = {matrix.columns, matrix.rows}, row_bytes[] = {2 * matrix.columns};
-  const cuuint32_t box[] = {64, matrix.box_rows}, steps[] = {1, 1};
+  const cuuint64_t sizes[] = {matrix.columns, matrix.rows, matrix.count};
+  const cuuint64_t bytes_of_row_and_matrix[] = {2 * matrix.columns, 2 * matrix.columns * matrix.rows};
+  const cuuint32_t box[] = {64, matrix.box_rows, 1}, steps[] = {1, 1, 1};
   const auto &driver = Driver::shared();
-  driver.check(driver.encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 2, matrix.address, sizes, row_bytes, box, steps,
-                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+  driver.check(driver.encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, matrix.count == 0 ? 2 : 3, matrix.address, sizes,
+                             bytes_of_row_and_matrix, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                "a matrix to be copied in boxes");
   return map;

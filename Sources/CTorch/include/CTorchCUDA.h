@@ -30,6 +30,8 @@ typedef struct {
 /// shared memory, in the order that Hopper's matrix units read without bank conflicts; what lies outside is zero.
 typedef struct {
   void *address;
+  /// So many matrices one behind the other, of which a kernel names one; or 0 for a single one that needs no name.
+  uint64_t count;
   uint64_t rows;
   uint64_t columns;
   uint32_t box_rows;
@@ -62,7 +64,7 @@ typedef struct {
 #undef CT_OP
 
 /// Raised with every change of the table, or of what it takes.
-enum { CT_CUDA_API_VERSION = 2 };
+enum { CT_CUDA_API_VERSION = 3 };
 
 /// Opens TorchShimCUDA; `ct_load` has opened libtorch_cuda before.
 char *ct_load_cuda(const char *const *shim_directories, const CTorchCUDAAPI **api);

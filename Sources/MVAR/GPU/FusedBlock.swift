@@ -88,7 +88,8 @@ struct FusedBlock {
   func modulations(condition: Tensor, shared: Tensor?) -> ModulationTable {
     switch block.modulator {
     case .own(let layer):
-      ModulationTable(rows: kernels.linear(condition, layer.weight, layer.bias))
+      ModulationTable(
+        rows: kernels.linear(condition, layer.weight, layer.bias, isOld: true))
     case .shared(let offset): ModulationTable(rows: shared! + offset.reshape(1, -1))
     }
   }

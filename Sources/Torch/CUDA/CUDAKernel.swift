@@ -46,9 +46,14 @@ public struct CUDAKernel: @unchecked Sendable {
 
     /// - Parameter boxRows: of a box, at most 256.
     public init(_ tensor: Tensor, rows: Int, columns: Int, boxRows: Int) {
+      self.init(tensor, count: 0, rows: rows, columns: columns, boxRows: boxRows)
+    }
+
+    /// Several matrices, `[count, rows, columns]`: a box has rows of one of them.
+    public init(_ tensor: Tensor, count: Int, rows: Int, columns: Int, boxRows: Int) {
       matrix = ct_matrix(
-        address: tensor.address, rows: UInt64(rows), columns: UInt64(columns),
-        box_rows: UInt32(boxRows))
+        address: tensor.address, count: UInt64(count), rows: UInt64(rows),
+        columns: UInt64(columns), box_rows: UInt32(boxRows))
     }
   }
 
