@@ -83,7 +83,7 @@ let package = Package(
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("mamba_scan_wgmma.cu"),
         .embedInCode("gate.cu"), .embedInCode("matrix_units.cu"),
-        .embedInCode("attention_wgmma.cu"),
+        .embedInCode("attention_wgmma.cu"), .embedInCode("attention_projection.cu"),
         .embedInCode("token_draw.cu"),
         .embedInCode("group_norm.cu"), .embedInCode("group_norm_gradient.cu"),
         .embedInCode("linear_few_rows.cu"), .embedInCode("linear_wgmma.cu"),

@@ -35,6 +35,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let fewRows: [String: CUDAKernel]
   /// By ``MatrixUnitsForm/tokenCounts``; none but on Hopper.
   let productsOnMatrixUnits: [Int: CUDAKernel]
+  /// By ``attentionProjectionTokens``; none but on Hopper.
+  let attentionProjections: [Int: CUDAKernel]
   /// None but on Hopper.
   let convolutions: [ConvolutionForm: (plain: CUDAKernel, upsampling: CUDAKernel)]
   let program: CUDAProgram
@@ -110,7 +112,7 @@ public final class CUDAKernels: @unchecked Sendable {
       "norm_statistics_of_parts", sharedBytes: 16 * 4 * 320)
     scansOfFew = try Dictionary(
       uniqueKeysWithValues: ScanOfFew.allCases.filter {
-        $0.sharedBytes <= limit && ($0.blocks == 1 || hasClusters)
+        $0.sharedBytes <= limit && (!$0.isOfPairs || hasClusters)
       }.map {
         ($0, try program.kernel($0.rawValue, sharedBytes: $0.sharedBytes))
       })
@@ -122,6 +124,11 @@ public final class CUDAKernels: @unchecked Sendable {
     productsOnMatrixUnits = try Dictionary(
       uniqueKeysWithValues: (multiplies ? MatrixUnitsForm.tokenCounts : []).map { tokens in
         let name = MatrixUnitsForm.name(tokens: tokens)
+        return (tokens, try program.kernel(name, sharedBytes: MatrixUnitsForm.mostSharedBytes))
+      })
+    attentionProjections = try Dictionary(
+      uniqueKeysWithValues: (multiplies ? Self.attentionProjectionTokens : []).map { tokens in
+        let name = "attention_projection_\(tokens)"
         return (tokens, try program.kernel(name, sharedBytes: MatrixUnitsForm.mostSharedBytes))
       })
     convolutions = try Dictionary(
@@ -151,7 +158,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,
       PackageResources.token_draw_cu, PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
-      PackageResources.linear_wgmma_cu,
+      PackageResources.linear_wgmma_cu, PackageResources.attention_projection_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,
       PackageResources.last_convolution_cu, PackageResources.convolution_cu,
     ].map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")

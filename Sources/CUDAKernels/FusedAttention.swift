@@ -15,7 +15,7 @@ public enum AttentionScale {
   case unitVectors(Tensor)
   case constant(Double)
 
-  fileprivate var parts: (scales: Tensor?, constant: Double) {
+  var parts: (scales: Tensor?, constant: Double) {
     switch self {
     case .unitVectors(let scales): (scales, 1)
     case .constant(let value): (nil, value)
@@ -55,7 +55,8 @@ struct AttentionAtOnce: Hashable {
       AttentionAtOnce(usesMatrixUnits: usesMatrixUnits, warps: warps, rounds: rounds, keys: keys)
     }
     switch tokens {
-    case 33...64 where isSpread || !usesMatrixUnits: self = form(warps: 4, keys: 64)
+    case ...32 where isSpread && usesMatrixUnits: self = form(warps: 4, keys: 64)
+    case 33...64: self = form(warps: 4, keys: 64)
     case 65...256 where isSpread: self = form(warps: 4, keys: 256)
     case 65...128: self = form(warps: 8, keys: usesMatrixUnits ? 128 : 256)
     case 129...256: self = form(warps: 8, rounds: 2, keys: 256)

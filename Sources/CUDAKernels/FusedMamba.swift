@@ -35,32 +35,46 @@ enum ScanOfFew: String, CaseIterable {
   case upTo256 = "mamba_scan_at_once_16"
   /// Two blocks share the tokens.
   case upTo256InPairs = "mamba_scan_of_two_blocks"
+  /// The same for two heads each.
+  case upTo256OfTwoHeads = "mamba_scan_of_two_heads"
 
   /// Nil for more tokens than one block, or a pair, can have.
   ///
-  /// - Parameter pairs: whether the GPU has clusters of blocks.
-  init?(tokens: Int, pairs: Bool) {
+  /// - Parameters:
+  ///   - pairs: whether the GPU has clusters of blocks.
+  ///   - twoHeads: whether blocks have two heads each where they can.
+  init?(tokens: Int, pairs: Bool, twoHeads: Bool) {
     switch tokens {
     case ...16: self = .upTo16
     case ...64: self = .upTo64
-    case ...256 where pairs: self = .upTo256InPairs
+    case ...256 where pairs: self = twoHeads ? .upTo256OfTwoHeads : .upTo256InPairs
     case ...128: self = .upTo128
     case ...256: self = .upTo256
     default: return nil
     }
   }
 
-  var threads: Int { self == .upTo128 || self == .upTo256InPairs ? 256 : 512 }
-  var blocks: Int { self == .upTo256InPairs ? 2 : 1 }
-
-  /// What is asked for at launch: rows of x, B, C and the state, four floats a token, and what a pair hands over.
-  var sharedBytes: Int {
-    func bytes(tokens: Int) -> Int { (3 * tokens + 64) * 144 + 16 * tokens + 64 + 16384 }
-    return switch self {
-    case .upTo16, .upTo64: 0
-    case .upTo128, .upTo256InPairs: bytes(tokens: 128)
-    case .upTo256: bytes(tokens: 256)
+  /// Of each head; they have 16 tokens each, but in shorter scales.
+  private var warps: Int {
+    switch self {
+    case .upTo16, .upTo64, .upTo256: 16
+    case .upTo128, .upTo256InPairs, .upTo256OfTwoHeads: 8
     }
+  }
+  private var heads: Int { self == .upTo256OfTwoHeads ? 2 : 1 }
+  var isOfPairs: Bool { self == .upTo256InPairs || self == .upTo256OfTwoHeads }
+
+  var threads: Int { 32 * warps * heads }
+
+  /// How many blocks there are of all heads together.
+  func blocks(heads count: Int) -> Int { self == .upTo256InPairs ? 2 * count : count }
+
+  /// What is asked for at launch (`ScanMemory`): rows of B and C; and for each head rows of x, of the state and of y, and four
+  /// floats a token.
+  var sharedBytes: Int {
+    if self == .upTo16 || self == .upTo64 { return 0 }
+    let tokens = 16 * warps
+    return 2 * tokens * 144 + heads * ((2 * tokens + 64) * 144 + 16 * tokens + 64)
   }
 }
 
@@ -84,7 +98,7 @@ extension CUDAKernels {
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
     if let (kernel, threads, blocks) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {
       kernel(
-        grid: (blocks * heads, R, 1), threads: threads,
+        grid: (blocks, R, 1), threads: threads,
         overlaps: overlapsProduct(rows: R * n),
         [
           .tensor(projected), .tensor(y), .tensor(squares), .tensor(weights.convWeight),
@@ -120,12 +134,15 @@ extension CUDAKernels {
   private func wholeScaleScan(sequences R: Int, heads: Int, tokens n: Int) -> (
     kernel: CUDAKernel, threads: Int, blocks: Int
   )? {
-    // Few sequences leave multiprocessors free, and more warps share each of them.
+    // Few sequences leave multiprocessors free, and more warps share each of them. Two heads share a block where some
+    // multiprocessors would have two blocks anyway.
+    let twoHeads = heads % 2 == 0 && 2 * R * heads > multiprocessors
     if R * heads <= multiprocessors,
-      let form = ScanOfFew(tokens: n, pairs: hasClusters), let kernel = scansOfFew[form]
+      let form = ScanOfFew(tokens: n, pairs: hasClusters, twoHeads: twoHeads),
+      let kernel = scansOfFew[form]
     {
-      return (kernel, form.threads, form.blocks)
+      return (kernel, form.threads, form.blocks(heads: heads))
     }
-    return n <= 16 ? (mambaScanOf16, 128, 1) : nil
+    return n <= 16 ? (mambaScanOf16, 128, heads) : nil
   }
 }

@@ -23,11 +23,17 @@ struct MatrixUnitsForm: Hashable {
 
   /// Nil where another product is to be used.
   ///
-  /// - Parameter parts: how many sums may be left to the next kernel.
-  init?(rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int) {
+  /// - Parameters:
+  ///   - parts: how many sums may be left to the next kernel.
+  ///   - tokenCounts: The rows that there are kernels for, in order.
+  ///   - fewest: rows; nil for as many as are faster this way.
+  init?(
+    rows: Int, inputs: Int, outputs: Int, parts: [Int], multiprocessors: Int,
+    tokenCounts: [Int] = Self.tokenCounts, fewest: Int? = nil
+  ) {
     let few = min(inputs, outputs) <= FewRowsForm.narrow ? Self.fewOfNarrow : Self.fewOfWide
-    guard rows > few, outputs % 2 == 0,
-      let tokens = Self.tokenCounts.first(where: { $0 >= rows })
+    guard rows >= fewest ?? few + 1, outputs % 2 == 0,
+      let tokens = tokenCounts.first(where: { $0 >= rows })
     else { return nil }
     var best: (form: MatrixUnitsForm, cost: Int)?
     for columns in Self.widths {

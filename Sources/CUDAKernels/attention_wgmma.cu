@@ -1,9 +1,6 @@
 // Attention inside a scale of up to 256 tokens on Hopper's matrix units. All keys and values of a head lie in shared memory at
 // once; each group of four warps has 64 queries in each of some rounds, and takes 64 keys at a time.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-/// Where the eight columns of a row of a box lie: the order of the columns is another in each of eight rows.
-__device__ __forceinline__ uint32 place_in_box(int row, int eight) { return row * 128 + ((eight ^ (row & 7)) << 4); }
-
 /// What rows of boxes are multiplied by to be unit vectors, two threads a row.
 template <int THREADS>
 __device__ __forceinline__ void measure_rows(float *factors, const unsigned char *matrix, int rows) {

@@ -35,61 +35,51 @@ __device__ __forceinline__ uint32 transposed(uint32 tile) {
   return tile;
 }
 
-/// y [parts, M, N], whose parts sum up to x [M, K] · weightᵀ + bias for weight [N, K]; the first part has the bias.
-/// M ≤ TOKENS, K a multiple of 128·parts, N even. GELU is for a single part. Of every two steps each half of the warps takes
-/// one, for all tokens and 64 rows of the weight, of which the block has 8·`columns`. `stages` is even, and at least 4 where it
-/// is less than the steps. The boxes have 8·`columns` rows of the weight, and TOKENS of x.
-/// Grid: groups of 8·`columns` rows of the weight, parts; 288 threads. Shared memory: 1023 bytes, then the stages with room for
-/// 64 rows where the last one begins, or as much as the sums of one half take.
-/// Neither weight nor bias may be written by a kernel that the one in front of this overlaps with.
+/// What a block's product is: y [parts, M, N], whose parts sum up to x [M, K] · weightᵀ + bias for weight [N, K]; the first part
+/// has the bias. Of the weight the block has 8·`columns` rows, and a part of K in `steps` of 64.
+struct ProductOfBlock {
+  const half_t *bias;
+  half_t *y;
+  int M, N, columns, steps;
+  bool with_gelu;
+
+  __device__ __forceinline__ uint32 weight_bytes() const { return columns * 1024; }
+};
+
+/// The sums of a block's steps, by eight warps. A stage of the ring has 8·`columns` rows of the weight, then TOKENS of x, whose
+/// rows behind the last one give sums that nobody reads. Of every two steps each half of the warps takes one, for all tokens and
+/// 64 rows of the weight. `stages` is even, and at least 4 where it is less than the steps. `start` is what lies at `base`.
 template <int TOKENS>
-__device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight, const half_t *bias, half_t *y, int M, int N,
-                                             int K, int columns, int stages, int with_gelu) {
+__device__ __forceinline__ void sum_up_steps(OperandRing &ring, unsigned char *start, uint32 base, int stages,
+                                             const ProductOfBlock &product) {
   constexpr int HALVES = 2, EIGHTS = TOKENS / 8;
   using Products = ProductsOf64Rows<EIGHTS>;
-  extern __shared__ __align__(128) unsigned char operands[];
-  __shared__ OperandRing ring;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, thread = threadIdx.x % 128, g = lane / 4, t = lane % 4;
-  const int steps = K / 64 / gridDim.y, width = 8 * columns, first_column = blockIdx.x * width;
-  const uint32 weight_bytes = columns * 1024, stage_bytes = weight_bytes + TOKENS * 128;
-  const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(operands)), base = (start + 1023) & ~1023u;
-  const bool fills = warp == 4 * HALVES;
-  if (fills && lane == 0) {
-    for (int i = 0; i < stages; i++) ring.filled[i].begin(1), ring.emptied[i].begin(1);
-    show_gates();
-    weight.expect_use();
-    x.expect_use();
-  }
-  __syncthreads();
-  let_successor_start();
-  if (fills) {
-    if (lane == 0) ring.fill(base, weight_bytes, stage_bytes, stages, blockIdx.y * steps, steps, x, weight);
-    return;
-  }
-
+  const int M = product.M, N = product.N, width = 8 * product.columns, first_column = blockIdx.x * width;
+  const uint32 stage_bytes = product.weight_bytes() + TOKENS * 128;
   const int half = warp / 4, row = warp % 4 * 16;
   float added[2] = {};
-  if (bias && blockIdx.y == 0) {
+  if (product.bias && blockIdx.y == 0) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const int n = first_column + row + g + 8 * i;
-      if (n < N) added[i] = to_float(bias[n]);
+      if (n < N) added[i] = to_float(product.bias[n]);
     }
   }
-  // Rows behind the block's own give sums that nobody reads.
+  // Rows behind the block's own give sums that nobody reads, too.
   float d[4 * EIGHTS] = {};
   uint32 parity = 0;
-  for (int i = half, stage = half, before = half; i < steps; i += HALVES) {
+  for (int i = half, stage = half, before = half; i < product.steps; i += HALVES) {
     ring.filled[stage].wait(parity);
     const uint32 place = base + stage * stage_bytes;
-    const uint64 a = box_descriptor(place), b = box_descriptor(place + weight_bytes);
+    const uint64 a = box_descriptor(place), b = box_descriptor(place + product.weight_bytes());
     begin_products();
 #pragma unroll
     for (int k = 0; k < 4; k++) Products::add(d, a + 2 * k, b + 2 * k);
     commit_products();
     if (i > half) {
       wait_for_products_but<1>();
-      if (thread == 0 && i - HALVES + stages < steps) ring.emptied[before].arrive();
+      if (thread == 0 && i - HALVES + stages < product.steps) ring.emptied[before].arrive();
     }
     before = stage;
     if ((stage += HALVES) >= stages) stage = half, parity ^= 1;
@@ -98,7 +88,7 @@ __device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight
   Products::settle(d);
 
   // The halves meet in shared memory.
-  float4 *sums = reinterpret_cast<float4 *>(operands + (base - start)) + thread;
+  float4 *sums = reinterpret_cast<float4 *>(start) + thread;
   asm volatile("bar.sync 1, %0;" ::"n"(128 * HALVES) : "memory");
   if (half == 1) {
 #pragma unroll
@@ -106,14 +96,14 @@ __device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight
   }
   asm volatile("bar.sync 1, %0;" ::"n"(128 * HALVES) : "memory");
   if (half == 1 || row >= width) return;
-  y += static_cast<long long>(blockIdx.y) * M * N;
+  half_t *const y = product.y + static_cast<long long>(blockIdx.y) * M * N;
   const int column = row + 2 * t, n = first_column + column;
 #pragma unroll
   for (int j = 0; j < EIGHTS; j++) {
     const float4 other = sums[j * 128];
     float value[4] = {d[4 * j] + other.x + added[0], d[4 * j + 1] + other.y + added[0], d[4 * j + 2] + other.z + added[1],
                       d[4 * j + 3] + other.w + added[1]};
-    if (with_gelu) {
+    if (product.with_gelu) {
       for (int i = 0; i < 4; i++) value[i] = gelu(value[i]);
     }
     // Two tokens of one column become two columns of one token.
@@ -125,11 +115,42 @@ __device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight
   }
 }
 
+/// `ProductOfBlock` of M ≤ TOKENS, K a multiple of 128·parts, N even. GELU is for a single part. The boxes have 8·`columns` rows
+/// of the weight, and TOKENS of x.
+/// Grid: groups of 8·`columns` rows of the weight, parts; 288 threads. Shared memory: 1023 bytes, then the stages with room for
+/// 64 rows where the last one begins, or as much as the sums of one half take.
+/// Neither weight nor bias may be written by a kernel that the one in front of this overlaps with.
+template <int TOKENS>
+__device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight, int stages, const ProductOfBlock &product) {
+  extern __shared__ __align__(128) unsigned char operands[];
+  __shared__ OperandRing ring;
+  const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(operands)), base = (start + 1023) & ~1023u;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const bool fills = warp == 8;
+  if (fills && lane == 0) {
+    for (int i = 0; i < stages; i++) ring.filled[i].begin(1), ring.emptied[i].begin(1);
+    show_gates();
+    weight.expect_use();
+    x.expect_use();
+  }
+  __syncthreads();
+  let_successor_start();
+  if (fills) {
+    if (lane == 0) {
+      ring.fill(base, product.weight_bytes(), product.weight_bytes() + TOKENS * 128, stages, blockIdx.y * product.steps,
+                product.steps, x, weight);
+    }
+    return;
+  }
+  sum_up_steps<TOKENS>(ring, operands + (base - start), base, stages, product);
+}
+
 #define LINEAR_WGMMA(TOKENS)                                                                                                   \
   extern "C" __global__ __launch_bounds__(288, 1) void linear_wgmma_##TOKENS(                                                  \
       const __grid_constant__ Boxes x, const __grid_constant__ Boxes weight, const half_t *bias, half_t *y, int M, int N,      \
       int K, int columns, int stages, int with_gelu) {                                                                         \
-    linear_wgmma<TOKENS>(x, weight, bias, y, M, N, K, columns, stages, with_gelu);                                             \
+    linear_wgmma<TOKENS>(x, weight, stages,                                                                                    \
+                         {bias, y, M, N, columns, K / 64 / static_cast<int>(gridDim.y), with_gelu != 0});                     \
   }
 LINEAR_WGMMA(24)
 LINEAR_WGMMA(32)

@@ -1,22 +1,32 @@
 // The middle of a Mamba-2 layer for few sequences of many tokens, where the time of one block is the time of all: the whole scale at once,
-// each warp with 16 of its tokens. A block has one head of one sequence, and makes B and C, which heads share, by itself. From
-// Hopper on two blocks, a cluster, share the tokens: the second one is handed the state by the first.
+// each warp with 16 of its tokens. A block has one head of one sequence, or two, and makes B and C, which heads share, by itself.
+// From Hopper on two blocks, a cluster, share the tokens: the second one is handed the state by the first.
 
-/// Shared memory of `mamba_scan_at_once`, for 16·WARPS tokens.
+/// What `mamba_scan_at_once` has of a head in shared memory, for 16·WARPS tokens.
 template <int WARPS>
-struct ScanMemory {
-  half_t x[16 * WARPS * ROW], b[16 * WARPS * ROW], c[16 * WARPS * ROW], h[64 * ROW];
+struct ScannedHead {
+  half_t x[16 * WARPS * ROW], h[64 * ROW];
   float dts[16 * WARPS], cumulative[16 * WARPS], to_end[16 * WARPS], to_sixteenth[16 * WARPS];
   /// The logarithm of each warp's decay.
   float decays[16];
-  /// What the first of two blocks hands over of h: of each thread its numbers of a tile.
-  float4 handed[32 / WARPS][32 * WARPS];
+  union {
+    /// What the first of two blocks hands over of h: of each thread its numbers of a tile.
+    float4 handed[32 / WARPS][32 * WARPS];
+    half_t y[16 * WARPS * ROW];
+  };
 };
 
-/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS, or 32·WARPS if two blocks SHARE. Grid: heads, sequences; if
-/// blocks share, twice the heads, in clusters of two.
+/// Shared memory of `mamba_scan_at_once`.
+template <int WARPS, int HEADS>
+struct ScanMemory {
+  half_t b[16 * WARPS * ROW], c[16 * WARPS * ROW];
+  ScannedHead<WARPS> heads[HEADS];
+};
+
+/// As `mamba_shared` and `mamba_scan` together, for n ≤ 16·WARPS, or 32·WARPS if two blocks SHARE. WARPS warps have one of the
+/// block's HEADS. Grid: groups of HEADS heads, sequences; if blocks share, twice the groups, in clusters of two.
 /// state may not be written by a kernel that the one in front of this overlaps with.
-template <int WARPS, bool SHARE>
+template <int WARPS, bool SHARE, int HEADS>
 __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half_t *out, float *squares,
                                                    const float *conv_weight, const float *conv_bias,
                                                    const float *dt_bias, const float *decay, const float *skip,
@@ -24,15 +34,17 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
                                                    int reads_state, int keeps_state) {
   using Pair = Cluster<2>;
   extern __shared__ __align__(16) half_t stages[];
-  ScanMemory<WARPS> &memory = *reinterpret_cast<ScanMemory<WARPS> *>(stages);
+  auto &shared = *reinterpret_cast<ScanMemory<WARPS, HEADS> *>(stages);
   if (SHARE) Pair::arrive();
   let_successor_start();
-  const int head = SHARE ? blockIdx.x / 2 : blockIdx.x, heads = SHARE ? gridDim.x / 2 : gridDim.x;
+  const int team = HEADS == 1 ? 0 : threadIdx.x / (32 * WARPS), thread = threadIdx.x % (32 * WARPS);
+  auto &memory = shared.heads[team];
+  const int heads = (SHARE ? gridDim.x / 2 : gridDim.x) * HEADS, head = (SHARE ? blockIdx.x / 2 : blockIdx.x) * HEADS + team;
   const bool is_first = !SHARE || blockIdx.x % 2 == 0, is_last = !SHARE || !is_first;
   const int inner = heads * 64, channels = inner + 128, own = head * 64;
   const long long sequence = blockIdx.y;
   const int stride = 2 * inner + 128 + heads;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = thread / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   // This block's tokens: `from` in the scale, `place` among them.
   const int half = (n + 31) / 32 * 16, begin = is_first ? 0 : half, end = SHARE && is_first ? min(half, n) : n;
   const int place = warp * 16, from = begin + place;
@@ -52,14 +64,15 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   }
   // What the scale before left was written long ago; this is what the kernel in front writes.
   wait_for_predecessor();
-  // Channels of x, B and C in turn; all is asked for before anything waits.
-  const int places[3] = {own + lane * 2, inner + lane * 2, inner + 64 + lane * 2};
-  uint32 windows[3][19];
+  // Channels of x, B and C in turn, of which two heads share B and C; all is asked for before anything waits.
+  constexpr int WINDOWS = HEADS == 1 ? 3 : 2;
+  const int places[3] = {own + lane * 2, inner + team * 64 + lane * 2, inner + 64 + lane * 2};
+  uint32 windows[WINDOWS][19];
   half_t step = 0;
   if (lane < 16 && from + lane < end) step = projected[static_cast<long long>(from + lane + 1) * stride - heads + head];
   if (active) {
 #pragma unroll
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < WINDOWS; i++) {
       load_window(windows[i], xbc + places[i], stride, conv_before ? conv_before + places[i] : nullptr, channels, from, end);
     }
   }
@@ -91,9 +104,9 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     memory.to_end[place + lane] = dt * __expf(total - offset - sum);
     memory.to_sixteenth[place + lane] = dt * __expf(whole - sum);
   }
-  half_t *tiles[3] = {memory.x, memory.b, memory.c};
+  half_t *tiles[3] = {memory.x, team == 0 ? shared.b : shared.c, shared.c};
 #pragma unroll
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < WINDOWS; i++) {
     half_t *tile = tiles[i] + place * ROW + lane * 2;
     if (!active) continue;
     convolve(windows[i], conv_weight + places[i] * 4, conv_bias + places[i], [&](int token, uint32 pair) {
@@ -134,7 +147,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
 #pragma unroll
       for (int tile = 0; tile < STATE_TILES; tile += 2) {
         uint32 b[4];
-        load_tiles_transposed(b, memory.b + (step * 16 + lane % 16) * ROW + first_state + tile * 8 + lane / 16 * 8);
+        load_tiles_transposed(b, shared.b + (step * 16 + lane % 16) * ROW + first_state + tile * 8 + lane / 16 * 8);
         multiply_tiles(h[tile], x, b[0], b[1]);
         multiply_tiles(h[tile + 1], x, b[2], b[3]);
       }
@@ -145,7 +158,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     if (is_first) {
 #pragma unroll
       for (int tile = 0; tile < STATE_TILES; tile++) {
-        Pair::write(&memory.handed[tile][threadIdx.x], 1, make_float4(h[tile][0], h[tile][1], h[tile][2], h[tile][3]));
+        Pair::write(&memory.handed[tile][thread], 1, make_float4(h[tile][0], h[tile][1], h[tile][2], h[tile][3]));
       }
     }
     Pair::arrive();
@@ -153,7 +166,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   if (keeps_last_row) last_row.store(conv_after + sequence * 3 * channels, warp, head, heads);
 
   uint32 c[4][4];
-  for (int step = 0; step < 4; step++) load_a(c[step], memory.c, place, step * 16);
+  for (int step = 0; step < 4; step++) load_a(c[step], shared.c, place, step * 16);
   const int upper = place + g, lower = upper + 8;
   const float log_upper = memory.cumulative[upper], log_lower = memory.cumulative[lower];
   const float fade_upper = __expf(log_upper), fade_lower = __expf(log_lower);
@@ -164,7 +177,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     for (int pair = 0; pair <= warp; pair++) {
       const float end_of_pair = memory.cumulative[pair * 16 + 15];
       uint32 weights[4];
-      weigh_group(weights, c, memory.b, tokens, pair, warp,
+      weigh_group(weights, c, shared.b, tokens, pair, warp,
                   make_float2(__expf(log_upper - end_of_pair), __expf(log_lower - end_of_pair)),
                   make_float2(log_upper, log_lower), skip + head);
 #pragma unroll
@@ -181,7 +194,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     // The state as the first block leaves it.
 #pragma unroll
     for (int tile = 0; tile < STATE_TILES; tile++) {
-      const float4 handed = memory.handed[tile][threadIdx.x];
+      const float4 handed = memory.handed[tile][thread];
       half_t *row = memory.h + (p + g) * ROW + first_state + tile * 8 + 2 * t;
       store4(row, pack(handed.x, handed.y));
       store4(row + 8 * ROW, pack(handed.z, handed.w));
@@ -203,10 +216,9 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
       y[tile][2] += carried[2] * fade_lower, y[tile][3] += carried[3] * fade_lower;
     }
   }
-  // Each warp has read its own rows of C; they now hold its rows of y.
-  __syncwarp();
+  // What was handed over has been read, and its place holds the rows of y.
   for (int tile = 0; tile < 8; tile++) {
-    half_t *row = memory.c + upper * ROW + tile * 8 + 2 * t;
+    half_t *row = memory.y + upper * ROW + tile * 8 + 2 * t;
     store4(row, pack(y[tile][0], y[tile][1]));
     store4(row + 8 * ROW, pack(y[tile][2], y[tile][3]));
   }
@@ -215,7 +227,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   for (int i = 0; i < 4; i++) {
     const int row = lane / 8 + 4 * i, token = from + row, column = lane % 8 * 8;
     float values[8], z[8], square = 0.f;
-    unpack(load16(memory.c + (place + row) * ROW + column), values);
+    unpack(load16(memory.y + (place + row) * ROW + column), values);
     unpack(gate[i], z);
     for (int k = 0; k < 8; k += 2) silu_of_two(z[k], z[k + 1]);
     for (int k = 0; k < 8; k++) values[k] *= z[k];
@@ -230,14 +242,15 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
   }
 }
 
-#define MAMBA_SCAN_AT_ONCE(NAME, WARPS, BLOCKS)                                                                         \
-  extern "C" __global__ CLUSTER(BLOCKS) __launch_bounds__(WARPS * 32, 16 / WARPS) void mamba_scan_##NAME(               \
+#define MAMBA_SCAN_AT_ONCE(NAME, WARPS, BLOCKS, HEADS)                                                                  \
+  extern "C" __global__ CLUSTER(BLOCKS) __launch_bounds__(WARPS * HEADS * 32, 16 / (WARPS * HEADS)) void mamba_scan_##NAME( \
       const half_t *projected, half_t *out, float *squares, const float *conv_weight, const float *conv_bias,           \
       const float *dt_bias, const float *decay, const float *skip, const half_t *conv_before, half_t *conv_after,       \
       half_t *state, int n, int reads_state, int keeps_state) {                                                         \
-    mamba_scan_at_once<WARPS, BLOCKS == 2>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay, skip,       \
-                                           conv_before, conv_after, state, n, reads_state, keeps_state);                \
+    mamba_scan_at_once<WARPS, BLOCKS == 2, HEADS>(projected, out, squares, conv_weight, conv_bias, dt_bias, decay,      \
+                                                  skip, conv_before, conv_after, state, n, reads_state, keeps_state);   \
   }
-MAMBA_SCAN_AT_ONCE(at_once_8, 8, 1)
-MAMBA_SCAN_AT_ONCE(at_once_16, 16, 1)
-MAMBA_SCAN_AT_ONCE(of_two_blocks, 8, 2)
+MAMBA_SCAN_AT_ONCE(at_once_8, 8, 1, 1)
+MAMBA_SCAN_AT_ONCE(at_once_16, 16, 1, 1)
+MAMBA_SCAN_AT_ONCE(of_two_blocks, 8, 2, 1)
+MAMBA_SCAN_AT_ONCE(of_two_heads, 8, 2, 2)

@@ -28,6 +28,9 @@ __device__ __forceinline__ uint64 matrix_descriptor(const void *address, uint32 
 /// descriptor of columns that begin `bytes` later is greater by bytes / 16.
 __device__ __forceinline__ uint64 box_descriptor(uint32 address) { return 1ull << 62 | 64ull << 32 | 1ull << 16 | address >> 4; }
 
+/// Where eight columns of a row of a box lie: their order is another in each of eight rows.
+__device__ __forceinline__ uint32 place_in_box(int row, int eight) { return row * 128 + ((eight ^ (row & 7)) << 4); }
+
 /// Products read registers that were written before this.
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 

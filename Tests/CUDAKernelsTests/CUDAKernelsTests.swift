@@ -65,6 +65,8 @@ struct CUDAKernelsTests {
     [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
       (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 1024, 1),
+      // So many that few tokens of several heads share a block.
+      (40, 1, 4), (40, 9, 5), (20, 16, 8), (40, 25, 4), (70, 64, 2),
     ])
   func attendsInsideAScale(_ set: KernelSet, _ shape: (Int, Int, Int)) throws {
     let (R, n, H) = shape
@@ -82,6 +84,35 @@ struct CUDAKernelsTests {
         attended(qkv, qkv, scales: sharp), dtype, roundings: 16)
       let plain = kernels.attention(qkv, scale: .constant(0.25 / 8))
       try expectClose(plain, attended(qkv, qkv, scales: nil), dtype)
+    }
+  }
+
+  /// The sums of one kernel, or of two where one is not to be had; products are of what 16 bits make of attention.
+  @Test(
+    arguments: kernelSets,
+    [
+      (2, 1, 16), (2, 4, 24), (2, 9, 24), (2, 12, 16), (2, 16, 16), (2, 25, 24), (2, 28, 8),
+      (2, 36, 24), (2, 36, 16), (4, 9, 16), (4, 16, 8), (6, 4, 30), (1, 12, 16), (2, 37, 8),
+      (2, 64, 8), (3, 7, 1),
+    ])
+  func projectsWhatIsAttended(_ set: KernelSet, _ shape: (Int, Int, Int)) throws {
+    let (R, n, H) = shape
+    let (dtype, C) = (set.dtype, 64 * H)
+    try withTorchErrors {
+      let kernels = try set.kernels()
+      let qkv = random(R, n, 3 * C, seed: 38, dtype)
+      let weight = random(C, C, seed: 39, dtype, scale: 1 / Double(C).squareRoot())
+      let bias = random(C, seed: 40, dtype, scale: 0.1)
+      let scales = Tensor.randn([H], seed: 41).magnitude() * 5 + 1
+      for (scale, attended) in [
+        (AttentionScale.unitVectors(scales.to(gpu)), attended(qkv, qkv, scales: scales)),
+        (.constant(0.25 / 8), attended(qkv, qkv, scales: nil)),
+      ] {
+        let sums = kernels.projectedAttention(qkv, scale: scale, weight, bias)
+        let total = readable(sums.parts).sum(0) + (sums.bias.map(readable) ?? .zeros([C]))
+        let expected = attended.linear(readable(weight), readable(bias))
+        try expectClose(total, expected, dtype, roundings: 4, "\(sums.parts.length(0)) parts")
+      }
     }
   }
 
@@ -173,7 +204,7 @@ struct CUDAKernelsTests {
   }
 
   /// Few sequences are scanned at once, many in chunks.
-  @Test(arguments: kernelSets, [(64, 3), (192, 3), (64, 70), (256, 18)])
+  @Test(arguments: kernelSets, [(64, 3), (192, 3), (64, 70), (256, 18), (64, 40)])
   func scansLikeTheMambaLayer(_ set: KernelSet, _ size: (width: Int, sequences: Int)) throws {
     let (width, R) = size
     let dtype = set.dtype

@@ -133,13 +133,21 @@ struct FusedBlock {
         y: y, squares: squares.map { ($0, inner) }, table: table, gain: index * C)
     }
     let (projection, feedForward) = (block.attention.projection, block.feedForward)
-    let (fc1, fc2) = (feedForward.fc1, feedForward.fc2)
-    let attended =
-      if let values, x.length(1) == 1 { product(0, adding: before, values, nil) } else {
-        attention(product(0, adding: before, block.attention.qkv, eight?.qkv), state, place)
+    func attended() -> PartialSums {
+      if let values, x.length(1) == 1 {
+        let own = product(0, adding: before, values, nil)
+        return kernels.linearInParts(own, projection.weight, projection.bias)
       }
-    var pending = output(
-      0, kernels.linearInParts(attended, projection.weight, projection.bias))
+      let qkv = product(0, adding: before, block.attention.qkv, eight?.qkv)
+      guard case .keys = state else {
+        return kernels.projectedAttention(
+          qkv, scale: scale, projection.weight, projection.bias)
+      }
+      return kernels.linearInParts(
+        attention(qkv, state, place), projection.weight, projection.bias)
+    }
+    let (fc1, fc2) = (feedForward.fc1, feedForward.fc2)
+    var pending = output(0, attended())
     if let mamba, case .mamba(let state) = state {
       let projected = product(1, adding: pending, mamba.inProj, eight?.inProj)
       let (y, squares) = kernels.mambaScan(
