@@ -3,7 +3,7 @@ import Torch
 extension CUDAKernels {
   /// Attention inside a scale and the product behind it, as a sum that the next kernel makes.
   ///
-  /// For few tokens one kernel does both.
+  /// For up to 16 tokens of one picture one kernel does both.
   ///
   /// - Parameters:
   ///   - qkv: `[R, n, 3·C]`, the projections of q, k and v. Heads of 64.
@@ -32,24 +32,24 @@ extension CUDAKernels {
     return PartialSums(parts: y)
   }
 
-  /// The rows that there are kernels for, in two sequences or more: `attention_projection.cu`.
-  static let attentionProjectionTokens = [24, 32, 56, 72]
+  /// The rows that there are kernels for: `attention_projection.cu`.
+  static let attentionProjectionTokens = [24, 32]
   private static let attentionProjectionThreads = 416
-  /// What a block makes of attention, in pieces of 16 queries of a head; its warps make 12 at a time. With more the kernels that
-  /// share this work are faster.
-  private static let mostPieces = 36
+  /// The heads that a block makes attention of, of all sequences: one to a warp. With more, two kernels that share this work
+  /// are faster.
+  private static let mostHeads = 12
 
   /// Nil where two kernels are to be used.
   private func attentionProjectionForm(
     sequences R: Int, tokens n: Int, _ weight: Tensor
   ) -> MatrixUnitsForm? {
     let (N, C) = weight.shape2
-    guard
+    guard n <= 16,
       let form = MatrixUnitsForm(
-        rows: max(R * n, 2 * n), inputs: C, outputs: N, parts: [1, 2, 4, 8],
+        rows: R * n, inputs: C, outputs: N, parts: [1, 2, 4, 8],
         multiprocessors: multiprocessors, tokenCounts: Self.attentionProjectionTokens, fewest: 1)
     else { return nil }
     let heads = C / 64 / form.parts
-    return form.stages == heads && heads * R * ((n + 15) / 16) <= Self.mostPieces ? form : nil
+    return form.stages == heads && heads * R <= Self.mostHeads ? form : nil
   }
 }

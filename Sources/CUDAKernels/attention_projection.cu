@@ -1,4 +1,4 @@
-// Attention inside a scale of few tokens and the product behind it, in one kernel of Hopper's matrix units. A step of that
+// Attention inside a scale of up to 16 tokens and the product behind it, in one kernel of Hopper's matrix units. A step of that
 // product's K is what one head gives: a block makes it by itself for the heads of its part, while its rows of the weight are on
 // their way. Many blocks make the same, which takes less time than a kernel's end and the next one's start.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -24,25 +24,22 @@ __device__ __forceinline__ float length_factor(const uint4 *numbers) {
   return rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
 }
 
-/// What one warp makes: attention of the 16 queries from `from` on to up to 16·TILES keys, into rows of a box that begin with
-/// those of token `first_row`. `scale` is in powers of two.
-template <int TILES>
-__device__ __forceinline__ void attend(const HeadOfTokens &head, int from, float scale, bool unit, unsigned char *box, int first_row) {
+/// What one warp makes: attention of a head's tokens, into rows of a box that begin with `first_row`. `scale` is in powers of two.
+__device__ __forceinline__ void attend(const HeadOfTokens &head, float scale, bool unit, unsigned char *box, int first_row) {
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  // Of every 32 columns a lane has 8 next to each other, of queries and keys alike, so that sums do not see the order.
-  uint4 q[2][2], k[2 * TILES][2], v[TILES][4];
+  // Of every 32 columns a lane has 8 next to each other, of queries and keys alike, so that sums do not see the order. Of
+  // values it has 8 columns of 4 keys.
+  uint4 q[2][2], k[2][2], v[4];
 #pragma unroll
-  for (int i = 0; i < 4; i++) q[i / 2][i % 2] = load16(head.row(from + g + i / 2 * 8) + i % 2 * 32 + 8 * t);
-#pragma unroll
-  for (int i = 0; i < 4 * TILES; i++) k[i / 2][i % 2] = load16(head.row(i / 2 * 8 + g) + head.C + i % 2 * 32 + 8 * t);
-  // Of values it has 8 columns of 4 keys.
-#pragma unroll
-  for (int i = 0; i < 4 * TILES; i++) {
-    v[i / 4][i % 4] = load16(head.row(i / 4 * 16 + 2 * t + i % 4 / 2 * 8 + i % 2) + 2 * head.C + 8 * g);
+  for (int i = 0; i < 4; i++) {
+    const half_t *row = head.row(i / 2 * 8 + g) + i % 2 * 32 + 8 * t;
+    q[i / 2][i % 2] = load16(row), k[i / 2][i % 2] = load16(row + head.C);
   }
-  float s[2 * TILES][4] = {}, factors[2] = {scale, scale}, highest[2] = {-1e30f, -1e30f}, total[2] = {};
 #pragma unroll
-  for (int tile = 0; tile < 2 * TILES; tile++) {
+  for (int i = 0; i < 4; i++) v[i] = load16(head.row(2 * t + i / 2 * 8 + i % 2) + 2 * head.C + 8 * g);
+  float s[2][4] = {}, factors[2] = {scale, scale}, highest[2] = {-1e30f, -1e30f}, total[2] = {};
+#pragma unroll
+  for (int tile = 0; tile < 2; tile++) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const uint32 low[4] = {q[0][i].x, q[1][i].x, q[0][i].y, q[1][i].y}, high[4] = {q[0][i].z, q[1][i].z, q[0][i].w, q[1][i].w};
@@ -66,47 +63,44 @@ __device__ __forceinline__ void attend(const HeadOfTokens &head, int from, float
     highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 1));
     highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 2));
   }
+  uint32 weights[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float *pair = s[i / 2] + i % 2 * 2;
+    const float left = exp2f((pair[0] - highest[i % 2]) * factors[i % 2]), right = exp2f((pair[1] - highest[i % 2]) * factors[i % 2]);
+    total[i % 2] += left + right;
+    weights[i] = pack(left, right);
+  }
+  // Columns 8·g + j are those of tile j: two neighbouring keys lie in two registers, and change places.
   float o[8][4] = {};
+  const uint32 *keys[4] = {&v[0].x, &v[1].x, &v[2].x, &v[3].x};
 #pragma unroll
-  for (int tile = 0; tile < TILES; tile++) {
-    uint32 weights[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const float *pair = s[2 * tile + i / 2] + i % 2 * 2;
-      const float left = exp2f((pair[0] - highest[i % 2]) * factors[i % 2]), right = exp2f((pair[1] - highest[i % 2]) * factors[i % 2]);
-      total[i % 2] += left + right;
-      weights[i] = pack(left, right);
-    }
-    // Columns 8·g + j are those of tile j: two neighbouring keys lie in two registers, and change places.
-    const uint32 *keys[4] = {&v[tile][0].x, &v[tile][1].x, &v[tile][2].x, &v[tile][3].x};
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-      const uint32 order = j % 2 == 0 ? 0x5410 : 0x7632;
-      multiply_tiles(o[j], weights, __byte_perm(keys[0][j / 2], keys[1][j / 2], order), __byte_perm(keys[2][j / 2], keys[3][j / 2], order));
-    }
+  for (int j = 0; j < 8; j++) {
+    const uint32 order = j % 2 == 0 ? 0x5410 : 0x7632;
+    multiply_tiles(o[j], weights, __byte_perm(keys[0][j / 2], keys[1][j / 2], order), __byte_perm(keys[2][j / 2], keys[3][j / 2], order));
   }
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const int token = from + g + 8 * half, row = first_row + token;
+    const int token = g + 8 * half;
     const float factor = 1.f / sum_of_four(total[half]);
     if (token >= head.n) continue;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       float values[8];
       for (int j = 0; j < 8; j++) values[j] = o[j][2 * half + i] * factor;
-      *reinterpret_cast<uint4 *>(box + place_in_box(row, 2 * t + i)) = pack(values);
+      *reinterpret_cast<uint4 *>(box + place_in_box(first_row + token, 2 * t + i)) = pack(values);
     }
   }
 }
 
-/// `ProductOfBlock` of what attention gives for qkv [R, n, 3·K] = [q, k, v], M = R·n ≤ TOKENS and n ≤ TOKENS / 2. A part of K has
-/// an even number of heads, all of which are stages. Scores as in `attention_at_once`.
+/// `ProductOfBlock` of what attention gives for qkv [R, n, 3·K] = [q, k, v], M = R·n ≤ TOKENS and n ≤ 16. A part of K has an even
+/// number of heads, all of which are stages. Scores as in `attention_at_once`.
 /// Grid: groups of 8·`columns` rows of the weight, parts; 416 threads. Shared memory: as `linear_wgmma`.
 /// Neither weight nor bias may be written by a kernel that the one in front of this overlaps with.
 template <int TOKENS>
 __device__ __forceinline__ void attention_projection(const Boxes &weight, const half_t *qkv, const float *scales, float scale, int n,
                                                      int K, bool unit, const ProductOfBlock &product) {
-  constexpr int WARPS = 12, TILES = (TOKENS / 2 + 15) / 16;
+  constexpr int WARPS = 12;
   extern __shared__ __align__(128) unsigned char operands[];
   __shared__ OperandRing ring;
   const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(operands)), base = (start + 1023) & ~1023u;
@@ -124,12 +118,10 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
   let_successor_start();
   if (warp == WARPS) return;
   wait_for_predecessor();
-  const int sequences = product.M / n, tiles = (n + 15) / 16;
-  for (int job = warp; job < product.steps * sequences * tiles; job += WARPS) {
-    const int step = job % product.steps, sequence = job / product.steps % sequences, tile = job / product.steps / sequences;
-    const HeadOfTokens head = {qkv + static_cast<long long>(sequence) * n * 3 * K + (first_head + step) * 64, K, n};
-    attend<TILES>(head, tile * 16, 1.44269504f * (scales ? scales[first_head + step] : scale), unit,
-                  operands + (base - start) + step * stage_bytes + product.weight_bytes(), sequence * n);
+  for (int job = warp; job < product.steps * (product.M / n); job += WARPS) {
+    const int step = job % product.steps, sequence = job / product.steps, head = first_head + step;
+    attend({qkv + static_cast<long long>(sequence) * n * 3 * K + head * 64, K, n}, 1.44269504f * (scales ? scales[head] : scale), unit,
+           operands + (base - start) + step * stage_bytes + product.weight_bytes(), sequence * n);
   }
   show_to_matrix_units();
   if (warp >= 8) {
@@ -149,6 +141,4 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
   }
 ATTENTION_PROJECTION(24)
 ATTENTION_PROJECTION(32)
-ATTENTION_PROJECTION(56)
-ATTENTION_PROJECTION(72)
 #endif
