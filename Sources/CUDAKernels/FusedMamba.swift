@@ -84,7 +84,7 @@ extension CUDAKernels {
   /// - Parameters:
   ///   - projected: `[R, n, 2·D + 128 + H]`, [z, x, B, C, dt] as `in_proj` gives them.
   ///   - scale: the scale's number; at 0 the state holds nothing yet.
-  /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, H, n]`, the sums of
+  /// - Returns: `[R, n, D]`, still to be divided by the root of its mean square; and float32 `[R, n, H]`, the sums of
   ///   squares over each head.
   public func mambaScan(
     _ projected: Tensor, _ weights: MambaScanWeights, state: MambaScanState, scale: Int,
@@ -93,7 +93,7 @@ extension CUDAKernels {
     let (R, n, _) = projected.shape3
     let heads = state.ssm.length(1)
     let y = Tensor.empty([R, n, 64 * heads], dtype: dtype, device: projected.device)
-    let squares = Tensor.empty([R, heads, n], device: projected.device)
+    let squares = Tensor.empty([R, n, heads], device: projected.device)
     let before = CUDAKernel.Argument.optional(scale > 0 ? state.conv[scale % 2] : nil)
     let after = CUDAKernel.Argument.optional(keepsState ? state.conv[(scale + 1) % 2] : nil)
     if let (kernel, threads, blocks) = wholeScaleScan(sequences: R, heads: heads, tokens: n) {

@@ -24,7 +24,7 @@ public struct ModulationColumns: Sendable {
 public struct SublayerOutput {
   /// `[parts, R, n, C]`.
   public let y: PartialSums
-  /// float32 `[R, groups, n]`: sums of squares whose total, divided by `inner`, is the mean square that y has yet to be
+  /// float32 `[R, n, groups]`: sums of squares whose total, divided by `inner`, is the mean square that y has yet to be
   /// normalised by.
   public let squares: (sums: Tensor, inner: Int)?
   public let table: ModulationTable
@@ -86,7 +86,7 @@ extension CUDAKernels {
         .tensor(x), .optional(y?.parts), .tensor(out), .tensor(gains), .tensor(table.rows),
         .optional(output?.squares?.sums), .int(C), .int(gains.length(1)), .int(output?.gain ?? 0),
         .int(table.rows.length(1)), .int(columns.scale), .int(columns.shift),
-        .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(1) ?? 0),
+        .int(table.rows.length(0) - 1), .int(output?.squares?.sums.length(2) ?? 0),
         .int(output?.squares?.inner ?? 1), .optional(y?.bias), .int(y?.parts.length(0) ?? 0),
         .optional(scales), .int(n),
       ])

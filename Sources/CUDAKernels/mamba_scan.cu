@@ -260,7 +260,7 @@ struct HeadChunks {
 };
 
 /// projected [R, n, 2·D + 128 + H] = [z, x, B, C, dt], with B and C ready in shared [R, n, 128] → out [R, n, D] =
-/// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, H, n].
+/// (scan + D·x)·SiLU(z), and the sum of its squares over each head in squares [R, n, H].
 ///
 /// conv_before, conv_after [R, 3, D + 128] and state (`CarriedState`, in place): what is carried between scales; null
 /// where nothing came before or nothing comes after (`reads_state`, `keeps_state` for the state). Grid: heads, sequences.
@@ -430,7 +430,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan(
       sum = sum_of_eight(sum);
       if (inside) {
         store16(out + (sequence * n + token) * inner + own + column, rounded);
-        if (lane % 8 == 0) squares[(sequence * heads + head) * n + token] = sum;
+        if (lane % 8 == 0) squares[(sequence * n + token) * heads + head] = sum;
       }
     }
   }

@@ -237,7 +237,7 @@ __device__ __forceinline__ void mamba_scan_at_once(const half_t *projected, half
     square = sum_of_eight(square);
     if (token < end) {
       store16(out + (sequence * n + token) * inner + own + column, rounded);
-      if (lane % 8 == 0) squares[(sequence * heads + head) * n + token] = square;
+      if (lane % 8 == 0) squares[(sequence * n + token) * heads + head] = square;
     }
   }
 }

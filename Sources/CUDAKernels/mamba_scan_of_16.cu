@@ -127,6 +127,6 @@ extern "C" __global__ __launch_bounds__(128, 5) void mamba_scan_of_16(
   __syncthreads();
   if (threadIdx.x < n) {
     const int i = threadIdx.x;
-    squares[(sequence * heads + head) * n + i] = part_squares[0][i] + part_squares[1][i] + part_squares[2][i] + part_squares[3][i];
+    squares[(sequence * n + i) * heads + head] = part_squares[0][i] + part_squares[1][i] + part_squares[2][i] + part_squares[3][i];
   }
 }

@@ -177,7 +177,7 @@ __device__ __forceinline__ void scan_short(const half_t *projected, half_t *out,
   __syncthreads();
   if (threadIdx.x < n) {
     const int i = threadIdx.x;
-    squares[(sequence * heads + head) * n + i] =
+    squares[(sequence * n + i) * heads + head] =
         tiles.part_squares[0][i] + tiles.part_squares[1][i] + tiles.part_squares[2][i] + tiles.part_squares[3][i];
   }
 }

@@ -203,7 +203,7 @@ extern "C" __global__ __launch_bounds__(128, 4) void mamba_scan_wgmma(
       store4(place, pack(left, right));
     }
     sums[0] = sum_of_four(sums[0]), sums[1] = sum_of_four(sums[1]);
-    if (t < 2 && upper + 8 * t < count) squares[(sequence * heads + head) * n + start + upper + 8 * t] = t == 0 ? sums[0] : sums[1];
+    if (t < 2 && upper + 8 * t < count) squares[(sequence * n + start + upper + 8 * t) * heads + head] = t == 0 ? sums[0] : sums[1];
     __syncwarp();
     half_t *const target = out + (sequence * n + start + chunks.first_gate()) * inner + own + chunks.column();
 #pragma unroll

@@ -26,7 +26,7 @@ struct NormedToken {
 /// bias [C] (or null) is added, or null to leave x as it is; modulations [conditions, stride], of which row
 /// min(r, last_condition) belongs to sequence r, with γ, s and b at the given offsets. C is a multiple of 8 and at most 8 times
 /// the threads.
-/// Where `squares` [R, groups, n] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
+/// Where `squares` [R, n, groups] is given, y is divided by the root of their mean over `inner` (RMSNorm, ε = 1e-5) first.
 /// Where `scales` [R, n] is given, out is in 8 bits (e4m3) and to be multiplied by its token's scale.
 template <int PARTS>
 struct ModulatedNorm {
@@ -70,10 +70,10 @@ struct ModulatedNorm {
     }
     result.squares[0] = result.squares[1] = 0.f;
     if (y && squares) {
-      const float *own = squares + static_cast<long long>(blockIdx.y) * groups * n + i;
+      const float *own = squares + token * groups;
       const int lane = threadIdx.x % 32;
-      if (lane < groups) result.squares[0] = own[lane * n];
-      for (int group = lane + 32; group < groups; group += 32) result.squares[1] += own[group * n];
+      if (lane < groups) result.squares[0] = own[lane];
+      for (int group = lane + 32; group < groups; group += 32) result.squares[1] += own[group];
     }
     return result;
   }

@@ -31,7 +31,7 @@ struct CUDAKernelsTests {
       let bias = random(C, seed: 9, dtype)
       let conditions = max(1, R - 1)
       let table = ModulationTable(rows: random(conditions, 6 * C, seed: 3, dtype))
-      let squares = random(R, 3, n, seed: 4, .float32).magnitude() + 0.1
+      let squares = random(R, n, 3, seed: 4, .float32).magnitude() + 0.1
       for normalized in [false, true] {
         let stream = x.clone()
         let output = SublayerOutput(
@@ -49,7 +49,7 @@ struct CUDAKernelsTests {
         func part(_ index: Int) -> Tensor {
           rows.slice(1, index * C..<(index + 1) * C).unsqueeze(1)
         }
-        let factor = (readable(squares).sum(1).unsqueeze(2) / 7 + 1e-5).root()
+        let factor = (readable(squares).sum(2).unsqueeze(2) / 7 + 1e-5).root()
         let added =
           normalized ? readable(y) / factor : readable(y) + readable(more) + readable(bias)
         let sum = readable(x) + part(1) * added
@@ -236,7 +236,7 @@ struct CUDAKernelsTests {
         try expectClose(y, mixed * parts[0].silu(), dtype, roundings: 8, "scale \(scale)")
         let found = readable(y).reshape(R, n, layer.heads, 64)
         try expectClose(
-          squares, (found * found).sum(3).permute(0, 2, 1), dtype, roundings: 2,
+          squares, (found * found).sum(3), dtype, roundings: 2,
           "squares of scale \(scale)")
       }
     }
