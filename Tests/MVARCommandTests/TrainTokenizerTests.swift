@@ -105,6 +105,38 @@ import TorchTestSupport
       .expectFailure(1, ["split is train, not test"])
   }
 
+  /// What it computes in as well, which `auto` may not come to on every machine.
+  @Test func aRunGoesOnInItsPrecision() throws {
+    let folder = try TemporaryFolder()
+    try pictures(in: folder)
+    func resume(_ steps: Int, _ more: String...) throws -> Mvar {
+      try Mvar.run(
+        [
+          "train", "tokenizer", "--data", "pictures", "--out", "run", "--resume", "--device", "cpu",
+          "--threads", "1", "--steps", "\(steps)",
+        ] + more, in: folder)
+    }
+    func precision(_ step: Int) throws -> String? {
+      let state = try bytes(folder.file("run/checkpoints/step-000000\(step)/state.json"))
+      let object = try JSONSerialization.jsonObject(with: state) as? [String: Any]
+      return (object?["settings"] as? [String: Any])?["dtype"] as? String
+    }
+    try Mvar.run(arguments("run", steps: 2) + ["--dtype", "bfloat16"], in: folder).expectSuccess()
+    try resume(3).expectSuccess()
+    #expect(try precision(3) == "bfloat16")
+    try resume(4, "--quiet", "--dtype", "float32").expectFailure(
+      1, ["the run in this folder has other settings", "dtype is bfloat16, not float32"])
+    try resume(4, "--dtype", "auto").expectSuccess()
+    #expect(try precision(4) == "bfloat16")
+    // Earlier versions did not keep it, and went on in float32 unless told otherwise.
+    let path = "run/checkpoints/step-0000004/state.json"
+    let state = try String(contentsOfFile: folder.file(path), encoding: .utf8)
+    let older = state.split(separator: "\n").filter { !$0.contains("\"dtype\"") }
+    try folder.write(Data(older.joined(separator: "\n").utf8), to: path)
+    try resume(5).expectSuccess()
+    #expect(try precision(5) == "float32")
+  }
+
   /// A picture of a class that is never mirrored gives the same tokenizer as with no mirroring at all.
   @Test func classesThatAreNeverMirrored() throws {
     let folder = try TemporaryFolder()

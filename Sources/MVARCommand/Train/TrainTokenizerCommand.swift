@@ -42,7 +42,7 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
   @OptionGroup(title: "The tokenizer's shape") var shape: TokenizerShapeFlags
   @OptionGroup(title: "The training") var training: TokenizerTrainingFlags
   @OptionGroup(title: "The run") var pace: TokenizerPaceFlags
-  @OptionGroup var compute: TokenizerComputeFlags
+  @OptionGroup var compute: TokenizerTrainingComputeFlags
 
   func validate() throws {
     guard !resume else { return }
@@ -65,10 +65,12 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
 
   func run() async throws {
     // Before anything that takes time.
-    try TokenizerTraining.check(options)
-    try compute.options.prepare()
+    try TokenizerTraining.check(options(nil))
+    let run = try TokenizerTraining.settings(in: out)
+    let options = options(run)
+    try options.compute.prepare()
     let console = Console(isQuiet: compute.quiet)
-    var settings = try TokenizerTraining.settings(in: out) ?? TokenizerTrainingSettings()
+    var settings = run ?? TokenizerTrainingSettings()
     // Runs of versions that mirrored all classes go on so.
     let mirrorsAll = settings.holdOut == nil
     do {
@@ -100,9 +102,10 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     try console.result("\(path): finished; see \(out)/reconstructions")
   }
 
-  private var options: TokenizerTrainingOptions {
+  /// - Parameter run: What the run in the folder has.
+  private func options(_ run: TokenizerTrainingSettings?) -> TokenizerTrainingOptions {
     var options = TokenizerTrainingOptions(out: out)
-    options.compute = compute.options
+    options.compute = compute.options(run)
     options.resumes = resume
     options.workers = data.workers
     options.toleratedShare = data.unreadable
@@ -111,6 +114,22 @@ struct TrainTokenizerCommand: AsyncParsableCommand {
     options.showEvery = pace.showEvery
     options.keep = pace.keep
     return options
+  }
+}
+
+/// Where a tokenizer learns, and in which precision; what is not given keeps its default, or what the run
+/// has.
+struct TokenizerTrainingComputeFlags: ParsableArguments {
+  @Option(help: "The precision: float32, bfloat16, float16 or auto. (default: float32)")
+  var dtype: ComputeOptions.Precision?
+
+  @OptionGroup var placement: PlacementFlags
+
+  @Flag(help: "Show no progress and no summary.")
+  var quiet = false
+
+  func options(_ run: TokenizerTrainingSettings?) -> ComputeOptions {
+    placement.options(dtype ?? run?.dtype ?? .float32)
   }
 }
 

@@ -66,6 +66,17 @@ public actor TokenizerTraining {
     return try TokenizerRunState(checkpoint: saved.path).settings
   }
 
+  /// A run that goes on computes as it began, unless it is told otherwise, which is then an error:
+  /// `auto` may be another precision on another machine.
+  private static func compute(_ options: TokenizerTrainingOptions) throws(TrainingError)
+    -> ComputeOptions
+  {
+    var compute = options.compute
+    guard options.resumes, compute.precision == .auto else { return compute }
+    compute.precision = try settings(in: options.out)?.dtype ?? .auto
+    return compute
+  }
+
   /// Begins a run or goes on with it, to its end.
   ///
   /// Cancelling the task saves a checkpoint after the step that is under way.
@@ -88,7 +99,7 @@ public actor TokenizerTraining {
     },
     events: @escaping @Sendable (TokenizerTrainingEvent) -> Void
   ) throws -> String {
-    let compute = try options.compute.resolve()
+    let compute = try Self.compute(options).resolve()
     Device.setThreadCount(compute.threads)
     let run = try TokenizerRun(options, data, heldOut, change, perceptual, compute, events)
     return try run.toEnd()
@@ -136,7 +147,7 @@ private final class TokenizerRun {
     folder = try RunFolder(options.out)
     let saved = folder.saved.last
     let state = try Self.state(of: saved, options)
-    settings = try Self.settings(state, change, events)
+    settings = try Self.settings(state, dtype: compute.precision, change, events)
     contents = data.contentDigest
     if let state, state.contents != contents {
       throw TrainingError(
@@ -193,11 +204,13 @@ private final class TokenizerRun {
 
   /// The run's settings with changes; of a run that goes on only its length may change.
   private static func settings(
-    _ state: TokenizerRunState?, _ change: (inout TokenizerTrainingSettings) throws -> Void,
+    _ state: TokenizerRunState?, dtype: ComputeOptions.Precision,
+    _ change: (inout TokenizerTrainingSettings) throws -> Void,
     _ events: (TokenizerTrainingEvent) -> Void
   ) throws -> TokenizerTrainingSettings {
     var settings = state?.settings ?? TokenizerTrainingSettings()
     try change(&settings)
+    settings.dtype = dtype
     try settings.validate()
     guard var run = state?.settings else { return settings }
     run.adoptUnkept(from: settings)

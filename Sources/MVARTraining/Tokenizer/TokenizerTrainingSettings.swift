@@ -86,6 +86,10 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
   /// The share of the pictures to measure on; nil in runs of versions that kept none of the three.
   public var holdOut: Double? = 0.02
 
+  /// The precision that the run computes in; the trainer sets it. Nil in runs of versions that did not
+  /// keep it.
+  public internal(set) var dtype: ComputeOptions.Precision?
+
   public init() {}
 
   /// Whether two names stand for the same perceptual network, wherever its files lie.
@@ -96,6 +100,7 @@ public struct TokenizerTrainingSettings: Codable, Sendable, Hashable {
 
   /// Takes over what runs of earlier versions did not keep.
   mutating func adoptUnkept(from other: TokenizerTrainingSettings) {
+    dtype = dtype ?? other.dtype
     guard holdOut == nil else { return }
     (split, heldOutSplit, holdOut) = (other.split, other.heldOutSplit, other.holdOut)
   }
