@@ -327,6 +327,44 @@ extension CommandTests {
       ).expectSuccess()
     }
 
+    /// The tokens that a run began with may be gone, and are then made anew of the same rows.
+    @Test func aRunGoesOnWithItsRows() throws {
+      try photos()
+      let rows = (0..<3).map { index in
+        let split = index < 2 ? "train" : "test"
+        return "photos/boat/\(index).png,boat,\(split)\nphotos/cat/\(index).png,cat,\(split)\n"
+      }
+      try folder.write(Data(("file,class,split\n" + rows.joined()).utf8), to: "table.csv")
+      func run(_ more: String...) throws -> Mvar {
+        try Mvar.run(pictureArguments(more, data: "table.csv"), in: folder)
+      }
+      try run(
+        "--depth", "1", "--scales", "1,2", "--versions", "1", "--batch", "4", "--steps", "2",
+        "--split", "train", "--held-out-split", "test"
+      ).expectSuccess()
+      try FileManager.default.removeItem(atPath: folder.file("run/tokens"))
+      let more = try run("--resume", "--steps", "3", "--scales", "1,2", "--versions", "1")
+      #expect(
+        more.expectSuccess().errors.contains(
+          "table.csv: 4 pictures of 2 classes to learn from, 2 held out"), "\(more.errors)")
+      for (flag, other, message) in [
+        ("--split", "test", "split is train, not test"),
+        ("--held-out-split", "train", "held-out-split is test, not train"),
+      ] {
+        try run("--resume", "--steps", "4", "--quiet", flag, other)
+          .expectFailure(1, ["the run in this folder has other settings", message])
+      }
+      // Earlier versions kept neither, and were told again.
+      let path = "run/checkpoints/step-0000003/state.json"
+      let state = try String(contentsOfFile: folder.file(path), encoding: .utf8)
+      let older = state.split(separator: "\n").filter { line in
+        !["split", "heldOutSplit", "holdOut"].contains { line.contains("\"\($0)\"") }
+      }
+      try folder.write(Data(older.joined(separator: "\n").utf8), to: path)
+      try run("--resume", "--steps", "4", "--split", "train", "--held-out-split", "test")
+        .expectSuccess()
+    }
+
     @Test func refusesClassesThatAreNotThere() throws {
       try photos()
       try Mvar.run(pictureArguments(["--unflipped", "boat, flag"]), in: folder)

@@ -54,6 +54,8 @@ struct ModelDataFlags: ParsableArguments {
   /// What is given, or what the run has, or the defaults, which the run keeps then.
   func apply(to settings: inout ModelTrainingSettings) {
     settings.balance = balance ?? settings.balance ?? 0
+    settings.split = pictures.split ?? settings.split
+    settings.heldOutSplit = pictures.heldOutSplit ?? settings.heldOutSplit
     let share = isTokenFile ? 0 : PictureDataFlags.usualShare
     settings.holdOut = pictures.holdOut ?? settings.holdOut ?? share
   }
@@ -94,13 +96,13 @@ struct ModelData: Sendable {
   }
 
   private func made(_ console: Console) async throws -> TokenSource {
-    let all = try flags.pictures.dataSet(labels: .wanted)
+    let all = try flags.pictures.dataSet(labels: .wanted, split: settings.split)
     var recipe = PictureRecipe(side: 1)
     try flags.preparation.apply(&recipe)
     try recipe.checkClasses(of: all)
     for remark in all.remarks { console.note(remark) }
     let (training, heldOut) = try flags.pictures.heldOut(
-      all, share: settings.holdOut, labels: .wanted)
+      all, share: settings.holdOut, split: settings.heldOutSplit, labels: .wanted)
     console.note(
       "\(flags.pictures.data): \(training.count) pictures of \(all.classNames.count) classes to "
         + "learn from, \(heldOut?.count ?? 0) held out")

@@ -108,7 +108,9 @@ extension ModelTrainingSettings {
   /// Takes over what runs of earlier versions did not keep.
   mutating func adoptUnkept(from other: ModelTrainingSettings) {
     balance = balance ?? other.balance
-    holdOut = holdOut ?? other.holdOut
+    if holdOut == nil {
+      (split, heldOutSplit, holdOut) = (other.split, other.heldOutSplit, other.holdOut)
+    }
     dtype = dtype ?? other.dtype
   }
 

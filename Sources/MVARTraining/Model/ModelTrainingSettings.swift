@@ -62,7 +62,11 @@ public struct ModelTrainingSettings: Codable, Sendable, Hashable {
   // From what; nil in runs of versions that did not keep these
   /// How evenly classes are drawn, as ``CachedTokens/init(_:batch:seed:balance:)`` has it; nil for 0.
   public var balance: Double?
-  /// The share of the pictures to measure on, for who opens the data.
+  /// Which rows of a table to learn from, for who opens the data; nil for all.
+  public var split: String?
+  /// Which rows of a table to measure on, instead of a share.
+  public var heldOutSplit: String?
+  /// The share of the pictures to measure on.
   public var holdOut: Double?
   /// The precision that the run computes in; the trainer sets it.
   public internal(set) var dtype: ComputeOptions.Precision?
