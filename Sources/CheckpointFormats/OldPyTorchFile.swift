@@ -96,6 +96,7 @@ extension PyTorchArchive {
     self.root = old.root
     self.tensors = tensors
     self.groups = contents.groups
+    self.places = contents.places
   }
 }
 

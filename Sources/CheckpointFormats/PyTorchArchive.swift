@@ -8,6 +8,8 @@ public struct PyTorchArchive: Sendable {
   public let tensors: [StoredTensor]
   /// The dotted paths of all dictionaries that hold tensors, outermost first; the whole file is the empty path.
   public let groups: [String]
+  /// Which of the tensors lie in each dictionary, one run for each that has the path.
+  let places: [String: [Range<Int>]]
 
   /// Reads the table of contents; no tensor's bytes are read.
   ///
@@ -30,6 +32,7 @@ public struct PyTorchArchive: Sendable {
     self.root = root
     self.tensors = tensors
     self.groups = contents.groups
+    self.places = contents.places
   }
 
   /// The tensors of one dictionary, such as `trainer.mvar_wo_ddp`, under their keys in that dictionary.
@@ -38,7 +41,7 @@ public struct PyTorchArchive: Sendable {
   /// - Throws: ``CheckpointFormatError`` if there is no such dictionary.
   public func tensors(in group: String) throws(CheckpointFormatError) -> [StoredTensor] {
     if group.isEmpty { return tensors }
-    guard groups.contains(group) else {
+    guard let places = places[group] else {
       let known = groups.filter { !$0.isEmpty }.prefix(8).map { printable($0) }.joined(
         separator: ", ")
       let mend = known.isEmpty ? "all its tensors are at the top" : "it has \(known)"
@@ -46,8 +49,8 @@ public struct PyTorchArchive: Sendable {
         .missing, file: file, "no tensors under \(printable(group))", mend: mend)
     }
     // By bytes: a character may join the dot with what follows it.
-    let prefix = Array("\(group).".utf8)
-    return tensors.filter { $0.name.utf8.starts(with: prefix) }
-      .map { $0.renamed(String(Substring($0.name.utf8.dropFirst(prefix.count)))) }
+    let prefix = "\(group).".utf8.count
+    return places.flatMap { tensors[$0] }
+      .map { $0.renamed(String(Substring($0.name.utf8.dropFirst(prefix)))) }
   }
 }

@@ -3,6 +3,8 @@ struct TensorCollector {
   let file: String
   private(set) var tensors: [(name: String, tensor: PickledTensor)] = []
   private(set) var groups: [String] = []
+  /// The tensors of each group, which follow each other; one run for each dictionary of that path.
+  private(set) var places: [String: [Range<Int>]] = [:]
   private var names: Set<String> = []
   private var visited = 0
 
@@ -45,7 +47,9 @@ struct TensorCollector {
       default: break
       }
     }
-    if tensors.count > before { groups.insert(path, at: place) }
+    guard tensors.count > before else { return }
+    groups.insert(path, at: place)
+    places[path, default: []].append(before..<tensors.count)
   }
 
   private mutating func add(_ tensor: PickledTensor, at path: String) throws(CheckpointFormatError)

@@ -172,6 +172,32 @@ import Testing
     #expect(try archive.tensors(in: "a").map(\.name) == ["\u{301}b"])
   }
 
+  /// Two dictionaries may come to the same path, and a key with a dot may look as if it lay in one.
+  @Test func groupsOfOnePathAreOne() throws {
+    let archive = try open(
+      .dictionary([
+        ("a", .dictionary([("b", .dictionary([("x", weight)]))])),
+        ("a.b", .dictionary([("y", weight)])), ("a.c", weight),
+      ]))
+    #expect(archive.groups == ["", "a", "a.b", "a.b"])
+    #expect(try archive.tensors(in: "a.b").map(\.name) == ["x", "y"])
+    #expect(try archive.tensors(in: "a").map(\.name) == ["b.x"])
+  }
+
+  /// Looking for each group's tensors among all others would take hours.
+  @Test func aHundredThousandGroups() throws {
+    let count = 100_000
+    // All hold the first one's tensor, which the pickle remembers.
+    let first = Pickle.raw(weight.code + Array("q\0".utf8))
+    let archive = try open(
+      .dictionary(
+        (0..<count).map { ("\($0)", .dictionary([("w", $0 == 0 ? first : .raw([0x68, 0]))])) }))
+    #expect(archive.tensors.count == count && archive.groups.count == count + 1)
+    for group in archive.groups.dropFirst() {
+      #expect(try archive.tensors(in: group).map(\.name) == ["w"])
+    }
+  }
+
   @Test func recordsMayHaveAFolder() throws {
     let archive = MemoryArchive(
       Pickle.dictionary([("w", weight)]).program, storages: ["0": 24], prefix: "model/")
