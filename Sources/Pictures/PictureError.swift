@@ -4,6 +4,8 @@ public struct PictureError: Error, Equatable, CustomStringConvertible {
   public enum Kind: Sendable, Equatable {
     /// The file cannot be opened or read.
     case unreadable
+    /// The process or the machine has too many files open; nothing is wrong with this one.
+    case tooManyOpenFiles
     /// The bytes are no PNG, JPEG or WebP.
     case notAPicture
     /// The bytes begin like a picture, but end early, contradict themselves, or use a rare variant

@@ -77,9 +77,14 @@ struct FolderListing {
   }
 
   private static func unreadable(_ path: String) -> TrainingError {
-    let reason = String(cString: strerror(errno))
-    let mend = errno == ENOENT ? "check the path" : "name a folder that you may read"
-    return .data(path, "cannot be read (\(reason))", mend: mend)
+    let number = errno
+    let mend =
+      switch number {
+      case ENOENT: "check the path"
+      case let number where OpenFiles.areExhausted(number): "allow more open files by `ulimit -n`"
+      default: "name a folder that you may read"
+      }
+    return .data(path, "cannot be read (\(String(cString: strerror(number))))", mend: mend)
   }
 }
 

@@ -31,7 +31,8 @@ struct PictureMaker: Sendable {
 
   /// One picture, and whether it had to be enlarged.
   ///
-  /// - Throws: Where the file cannot be read or is no picture.
+  /// - Throws: Where the file cannot be read or is no picture; ``TrainingError`` of kind `file` where
+  ///   that is not the picture's fault.
   func square(_ index: Int, _ draws: inout Draws) throws -> (square: Picture, isEnlarged: Bool) {
     let entry = dataSet.entries[index]
     let name = dataSet.classNames.isEmpty ? nil : dataSet.classNames[entry.label]
@@ -42,7 +43,11 @@ struct PictureMaker: Sendable {
 
   private func bytes(_ location: PictureDataSet.Location) throws -> [UInt8] {
     switch location {
-    case .file(let path): return try readFile(path, atMost: PictureLimits().bytes)
+    case .file(let path):
+      do { return try readFile(path, atMost: PictureLimits().bytes) } catch {
+        if error.kind == .tooManyOpenFiles { throw TrainingError(.file, error.description) }
+        throw error
+      }
     case .member(let shard, _, let offset, let count):
       return try (shards[shard] ?? RandomAccessFile(shard)).bytes(offset, count)
     }

@@ -156,8 +156,8 @@ public struct TokenCacheWriter: Sendable {
         case .success(let square):
           readable.append(square)
           found.append(picture)
-        case .failure(let reason):
-          try note(picture, reason, &unreadable)
+        case .failure(let error):
+          try note(picture, error, &unreadable)
         }
       }
       if !readable.isEmpty {
@@ -197,35 +197,31 @@ public struct TokenCacheWriter: Sendable {
   }
 
   /// Decodes some pictures at once.
-  private func squares(_ range: Range<Int>, version: Int) async -> [Result<
-    Picture, UnreadableReason
-  >] {
-    await withTaskGroup(of: (Int, Result<Picture, UnreadableReason>).self) { group in
+  private func squares(_ range: Range<Int>, version: Int) async -> [Result<Picture, any Error>] {
+    await withTaskGroup(of: (Int, Result<Picture, any Error>).self) { group in
       for index in range {
         group.addTask {
           var draws = Draws(
             seed: settings.seed, .augmentation, epoch: version, place: index)
-          do {
-            return (index, .success(try maker.square(index, &draws).square))
-          } catch {
-            return (index, .failure(UnreadableReason(text: "\(error)")))
-          }
+          return (index, Result { try maker.square(index, &draws).square })
         }
       }
-      var results: [Int: Result<Picture, UnreadableReason>] = [:]
+      var results: [Int: Result<Picture, any Error>] = [:]
       for await (index, result) in group { results[index] = result }
       return range.map { results[$0]! }
     }
   }
 
-  private struct UnreadableReason: Error { let text: String }
-
+  /// Notes a picture that cannot be read.
+  ///
+  /// - Throws: ``TrainingError`` where they are too many, or the error is not the picture's fault.
   private func note(
-    _ index: Int, _ reason: UnreadableReason, _ unreadable: inout [Int: ReadingReport.Unreadable]
+    _ index: Int, _ error: any Error, _ unreadable: inout [Int: ReadingReport.Unreadable]
   ) throws {
-    unreadable[index] = .init(name: dataSet.entries[index].location.name, reason: reason.text)
+    if let error = error as? TrainingError, error.kind == .file { throw error }
+    unreadable[index] = .init(name: dataSet.entries[index].location.name, reason: "\(error)")
     try dataSet.tolerate(
-      unreadable.count, share: settings.toleratedShare, apart: settings.apart, such: reason.text)
+      unreadable.count, share: settings.toleratedShare, apart: settings.apart, such: "\(error)")
   }
 
   private func write(

@@ -1,6 +1,7 @@
 import Foundation
 import Pictures
 import Testing
+import TorchTestSupport
 
 @testable import MVARTraining
 
@@ -137,6 +138,21 @@ import Testing
     let batches = try PictureBatches(PictureDataSet(folder.path), settings)
     expectTrainingError(.data, folder.path, "none of its 4 pictures can be read", "a/") {
       _ = try batches.next()
+    }
+  }
+
+  /// Nothing is wrong with the pictures then.
+  @Test func tooManyOpenFilesEndTheRun() async {
+    await #expect(processExitsWith: .success) {
+      let data = try PictureDataSet(Golden.folder + "/../pictures", labels: .ignored)
+      var settings = PictureBatches.Settings(recipe: PictureRecipe(side: 8), batch: 2, seed: 1)
+      settings.toleratedShare = 1
+      allowNoMoreOpenFiles()
+      let batches = try PictureBatches(data, settings)
+      expectTrainingError(.file, "/pictures/", "(Too many open files)", "ulimit -n") {
+        _ = try batches.next()
+      }
+      #expect(batches.report.unreadable.isEmpty)
     }
   }
 

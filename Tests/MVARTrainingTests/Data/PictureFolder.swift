@@ -69,3 +69,14 @@ func expectTrainingError(
   }
   #expect(!error.description.contains("\n"), "\(error)", sourceLocation: location)
 }
+
+/// From now on no file can be opened; for a process of its own, which nothing gives the limit back to.
+func allowNoMoreOpenFiles() {
+  #if canImport(Glibc)
+    let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+  #else
+    let kind = RLIMIT_NOFILE
+  #endif
+  var none = rlimit(rlim_cur: 0, rlim_max: 0)
+  #expect(setrlimit(kind, &none) == 0)
+}

@@ -184,6 +184,36 @@ import TorchTestSupport
     #expect(try CachedTokens(cache, batch: 9, seed: 1).next().labels.count == 9)
   }
 
+  /// The second part's pictures are to be read when no more files can be opened.
+  @Test func tooManyOpenFilesEndTheMaking() async {
+    await #expect(processExitsWith: .success) {
+      let data = try PictureDataSet(Golden.folder + "/../pictures", labels: .ignored)
+        .filtered { $0.location.name.hasSuffix("a.png") }
+      let cache = FileManager.default.temporaryDirectory.path + "/cache-\(UUID().uuidString)"
+      let first = TokenCacheDescription.partName(0)
+      // Neither asks for a descriptor.
+      defer {
+        for file in ["cache.json", first] { unlink("\(cache)/\(file)") }
+        rmdir(cache)
+      }
+      var settings = TokenCacheWriter.Settings(
+        recipe: PictureRecipe(side: 32), schedule: try ScaleSchedule(squares: [1, 2]))
+      (settings.versions, settings.partSize, settings.toleratedShare) = (1, 1, 1)
+      let tokenizer = try await PictureTokenizer(
+        Golden.tokenizerFile,
+        options: ComputeOptions(precision: .float32, place: .cpu, threads: 1))
+      let writer = try TokenCacheWriter(
+        data, settings, tokenizer: tokenizer, tokenizerFile: Golden.tokenizerFile, to: cache)
+      let error = await #expect(throws: TrainingError.self) {
+        _ = try await writer.run { _ in
+          if FileManager.default.fileExists(atPath: "\(cache)/\(first)") { allowNoMoreOpenFiles() }
+        }
+      }
+      #expect(error?.kind == .file)
+      #expect(error?.description.contains("ulimit -n") == true, "\(error.debugDescription)")
+    }
+  }
+
   @Test(arguments: [0, 0.5]) func aPartOfUnreadablePicturesAloneIsOpened(_ wrongCodes: Double)
     async throws
   {
