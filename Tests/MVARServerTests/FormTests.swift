@@ -52,6 +52,24 @@ struct FormTests {
     #expect(error?.message.contains("twice") == true)
   }
 
+  /// Clients of other images APIs send lists of pictures so.
+  @Test(arguments: [["image", "image[]"], ["image[]", "image"], ["image[]", "image[]"]])
+  func onlyOnePictureIsEdited(_ names: [String]) throws {
+    let parts = names.map {
+      "--XX\r\nContent-Disposition: form-data; name=\"\($0)\"; filename=\"a.png\"\r\n\r\n\($0)\r\n"
+    }
+    let one = "--XX\r\nContent-Disposition: form-data; name=n\r\n\r\n1\r\n" + parts[0] + "--XX--"
+    var single = try fields(one)
+    #expect(try EditParameters.picture(of: &single) == Array(names[0].utf8))
+    let error = #expect(throws: APIError.self) {
+      var fields = try fields(parts.joined() + "--XX--")
+      _ = try EditParameters.picture(of: &fields)
+    }
+    #expect(error?.status == .badRequest && error?.code == "too_many_images")
+    #expect(error?.parameter == "image")
+    #expect(error?.message.contains("one at a time") == true, "\(error?.message ?? "")")
+  }
+
   @Test(arguments: [
     "[[[[", String(repeating: "[", count: 60_000),
     #"{"a": "\\","# + String(repeating: #""b": [0, 1], "#, count: 100),

@@ -28,10 +28,7 @@ struct EditParameters: Sendable {
     _ fields: inout RequestFields, _ facts: EngineFacts, limits: PictureLimits,
     budget: MemoryBudget
   ) throws {
-    guard let file = try fields.file("image", "image[]") else {
-      throw APIError.invalid(
-        "image", "image is missing; send a PNG, JPEG or WebP", code: "missing_parameter")
-    }
+    let file = try Self.picture(of: &fields)
     let picture = try Picture(data: file, name: "image", limits: limits)
     reservation = try budget.reserve(Self.bytes(picture.width * picture.height))
     let margins = try Self.numbers(&fields, "expand").map {
@@ -61,6 +58,26 @@ struct EditParameters: Sendable {
     }
     edges = asked.edges
     fitted = (canvas.fitted, asked.mask)
+  }
+
+  /// What the picture may be called: clients of other images APIs send lists of them as `image[]`.
+  static let pictureNames: Set<String> = ["image", "image[]"]
+
+  static let severalPictures = APIError.invalid(
+    "image",
+    "there are several pictures (image, image[]), and they are edited one at a time; send one",
+    code: "too_many_images")
+
+  /// The file of the only picture.
+  ///
+  /// - Throws: ``APIError`` where there is none, or more than one.
+  static func picture(of fields: inout RequestFields) throws(APIError) -> [UInt8] {
+    guard !pictureNames.isSubset(of: fields.names) else { throw severalPictures }
+    guard let file = try fields.file("image", "image[]") else {
+      throw .invalid(
+        "image", "image is missing; send a PNG, JPEG or WebP", code: "missing_parameter")
+    }
+    return file
   }
 
   /// The mask as the model sees it: with the threshold asked for, or VAR's own half, or as much less as

@@ -26,9 +26,7 @@ enum MultipartForm {
       else { throw malformed("a part of it does not end") }
       let part = body[lineEnd.lowerBound..<end.lowerBound]
       let (name, value) = try field(part)
-      guard fields[name] == nil else {
-        throw .invalid(String(name.prefix(60)), "\(quoted(name)) is there twice; send it once")
-      }
+      guard fields[name] == nil else { throw twice(name) }
       fields[name] = value
       guard fields.count <= partLimit else {
         throw malformed("it has more than \(partLimit) parts")
@@ -36,6 +34,12 @@ enum MultipartForm {
       position = end.upperBound
     }
     return RequestFields(fields)
+  }
+
+  private static func twice(_ name: String) -> APIError {
+    EditParameters.pictureNames.contains(name)
+      ? EditParameters.severalPictures
+      : .invalid(String(name.prefix(60)), "\(quoted(name)) is there twice; send it once")
   }
 
   /// One part, from the end of its delimiter's line.
