@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import Pictures
 import Testing
 
 @testable import MVARServer
@@ -35,6 +36,81 @@ struct DescriptionTests {
       #expect(defaults["guidance"]["default"] == .number(ImageParameters.defaults.guidance))
       #expect(defaults["top_k"]["default"] == .integer(ImageParameters.defaults.topK))
       #expect(defaults["top_p"]["default"] == .number(ImageParameters.defaults.topP))
+    }
+  }
+
+  @Test func theDescriptionHasTheSeedsThatAreTaken() async throws {
+    try await withServer { client in
+      let schemas = try await client.get("/openapi.json").json()["components"]["schemas"]
+      for name in ["GenerationRequest", "EditRequest", "EditForm"] {
+        let (number, text) = (
+          schemas[name]["properties"]["seed"]["oneOf"][0],
+          schemas[name]["properties"]["seed"]["oneOf"][1]
+        )
+        #expect(number["minimum"] == .integer(0) && number["maximum"] == .large(.max))
+        let pattern = try Regex(text["pattern"].text ?? "")
+        for seed in ["0", "7", "9999999999999999999", "18446744073709551615"] {
+          #expect(seed.wholeMatch(of: pattern) != nil, "\(seed)")
+          #expect(try await client.generate(#"{"class": 1, "seed": "\#(seed)"}"#).status == 200)
+        }
+        for seed in ["", "x", "1.5", "-1", "999999999999999999999"] {
+          #expect(seed.wholeMatch(of: pattern) == nil, "\(seed)")
+          #expect(try await client.generate(#"{"class": 1, "seed": "\#(seed)"}"#).status == 400)
+        }
+      }
+    }
+  }
+
+  /// What depends on the model is told by `/v1/models`, and the description says so.
+  @Test func theDescriptionSaysWhereTheLargestNumbersStand() async throws {
+    try await withServer { client in
+      let schemas = try await client.get("/openapi.json").json()["components"]["schemas"]
+      for name in ["GenerationRequest", "EditRequest", "EditForm"] {
+        let properties = schemas[name]["properties"]
+        for (parameter, told) in [("n", "max_count"), ("partial_images", "scales")] {
+          #expect(properties[parameter]["description"].text?.contains("`\(told)`") == true)
+          #expect(properties[parameter]["description"].text?.contains("`/v1/models`") == true)
+          #expect(schemas["Model"]["properties"][told] != .null)
+        }
+      }
+      let model = try await client.get("/v1/models").json()["data"][0]
+      let (count, scales) = (model["max_count"].integer ?? 0, model["scales"].list.count)
+      for (name, most) in [("n", count), ("partial_images", scales)] {
+        #expect(try await client.generate(#"{"class": 1, "\#(name)": \#(most)}"#).status == 200)
+        let refused = try await client.generate(#"{"class": 1, "\#(name)": \#(most + 1)}"#)
+        #expect(refused.status == 400 && refused.error.parameter == name)
+      }
+    }
+  }
+
+  @Test func theDescriptionHasTheAnswersThatAnyRouteMayGive() async throws {
+    try await withServer(FakeEngine(edits: true)) { client in
+      let paths = try await client.get("/openapi.json").json()["paths"].object
+      for (path, operations) in paths {
+        let answer = try await client.send(.delete, path)
+        #expect(answer.status == 405 && answer.headers[.allow] != nil, "\(path)")
+        for (method, operation) in operations.object {
+          for status in ["403", "405", "421", "500"] {
+            #expect(operation["responses"][status] != .null, "\(method) \(path) \(status)")
+          }
+        }
+      }
+    }
+  }
+
+  /// A variation has no class.
+  @Test func theDescriptionHasWhatEveryPictureHas() async throws {
+    try await withServer(FakeEngine(edits: true)) { client in
+      let schema = try await client.get("/openapi.json").json()["components"]["schemas"]["Image"]
+      let required = Set(schema["required"].list.compactMap(\.text))
+      let picture = Data(
+        try Picture(width: 8, height: 8, filledWith: .neutral).encoded(as: .png))
+      let image = #"{"image": "\#(picture.base64EncodedString())", "strength": 0.5}"#
+      let drawn = try await client.generate(#"{"class": 1}"#)
+      for answer in [drawn, try await client.post("/v1/images/edits", image)] {
+        let keys = Set(try answer.json()["data"][0].object.keys)
+        #expect(required.isSubset(of: keys) && keys.isSubset(of: schema["properties"].object.keys))
+      }
     }
   }
 
