@@ -14,7 +14,8 @@ public struct ServerConfiguration: Sendable {
   public var maxCount = 16
   /// Bytes of a request's body.
   public var maxBody = 20 << 20
-  /// Pixels of a picture that is edited.
+  /// Pixels of a picture that is edited, and of its margins. Finishing it takes 16 bytes a pixel for a
+  /// moment; pictures for which that is more than 512 MiB together are finished one after the other.
   public var maxPixels = 32 << 20
   /// Connections at once; more wait to be accepted.
   public var maxConnections = 512

@@ -262,6 +262,29 @@ struct EditTests {
     try await refused(["image": image], 413, nil, "64", configure: { $0.maxBody = 64 })
   }
 
+  /// The canvas counts, not the picture in it: margins can be far larger.
+  @Test func memoryIsCountedByTheCanvas() throws {
+    let picture = try Picture(width: 8, height: 8, filledWith: .neutral).encoded(as: .png)
+    func parameters(_ fields: [String: String], _ budget: MemoryBudget) throws -> EditParameters {
+      var all = RequestFields(
+        fields.mapValues { .form(Array($0.utf8), isFile: false) }
+          .merging(["image": .form(picture, isFile: true)]) { $1 })
+      return try EditParameters(
+        &all, FakeEngine(edits: true).facts, limits: PictureLimits(), budget: budget)
+    }
+    let budget = MemoryBudget(total: 4 * 24 * 8)
+    let edit = try parameters(["expand": "16,0,0,0"], budget)
+    #expect(budget.heldBytes == 4 * 24 * 8)
+    #expect(edit.finishingBytes == 16 * 24 * 8)
+    let drawn = try parameters(
+      ["strength": "0.5", "keep_pixels": "false"], MemoryBudget(total: 4 * 8 * 8))
+    #expect(drawn.finishingBytes == 0)
+    let error = #expect(throws: APIError.self) {
+      _ = try parameters(["expand": "17,0,0,0"], MemoryBudget(total: 4 * 24 * 8))
+    }
+    #expect(error?.status == .serviceUnavailable && error?.code == "busy")
+  }
+
   @Test func aServerWithoutEditing() async throws {
     try await withServer(FakeEngine(edits: false)) { client in
       let answer = try await client.post("/v1/images/edits", "{}")

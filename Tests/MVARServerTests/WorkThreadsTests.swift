@@ -44,6 +44,38 @@ struct WorkThreadsTests {
     #expect(load.most == 2)
   }
 
+  @Test(arguments: [60, 1000]) func piecesThatHoldMuchMemoryTakeTurns(_ bytes: Int) async throws {
+    let (threads, load) = (WorkThreads(count: 4, memory: 100), Load())
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<6 {
+        group.addTask {
+          try await threads.run(holding: bytes) {
+            load.begin()
+            Thread.sleep(forTimeInterval: 0.02)
+            load.end()
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(load.most == 1)
+  }
+
+  /// Small pieces do not wait for memory, nor for those that do; and whoever gives up is waited for no more.
+  @Test func othersGoOnWhileAPieceWaitsForMemory() async throws {
+    let (threads, gate) = (WorkThreads(count: 4, memory: 100), DispatchSemaphore(value: 0))
+    async let first: Void = threads.run(holding: 60) { gate.wait() }
+    let second = Task { try await threads.run(holding: 60) { gate.wait() } }
+    #expect(try await threads.run { 7 } == 7)
+    let third = Task { try await threads.run(holding: 40) { 8 } }
+    second.cancel()
+    #expect(try await third.value == 8)
+    for _ in 0..<2 { gate.signal() }
+    try await first
+    _ = await second.result
+    #expect(try await threads.run(holding: 1000) { 9 } == 9)
+  }
+
   @Test func othersGoOnMeanwhile() async throws {
     let count = 2 * ProcessInfo.processInfo.activeProcessorCount
     let (threads, gate) = (WorkThreads(count: count), DispatchSemaphore(value: 0))
@@ -87,6 +119,36 @@ struct WorkThreadsTests {
     let events = OrderEvents()
     events.add(.finished(index: 0, picture: Picture(width: 1, height: 1, filledWith: .black)))
     return try await delivery.images(events, for: client)
+  }
+
+  /// Of two pictures of one request as well.
+  @Test func picturesThatTakeMuchMemoryAreFinishedInTurn() async throws {
+    let load = Load()
+    let facts = FakeEngine().facts
+    var fields = RequestFields(["class": .json(.integer(1)), "n": .json(.integer(2))])
+    let delivery = Delivery(
+      parameters: try ImageParameters(&fields, facts, .imageNet, maxCount: 2), facts: facts,
+      kind: "image_edit", size: facts.size, software: "test",
+      results: ImageResults(byteLimit: 1, lifetime: .zero).answer(),
+      threads: WorkThreads(count: 2, memory: 100), base: "",
+      finish: { picture in
+        load.begin()
+        Thread.sleep(forTimeInterval: 0.02)
+        load.end()
+        return picture
+      }, finishingBytes: 60)
+    let events = OrderEvents()
+    for index in 0..<2 {
+      events.add(.finished(index: index, picture: Picture(width: 1, height: 1, filledWith: .black)))
+    }
+    events.finish()
+    #expect(try await delivery.images(events, for: nil).count == 2)
+    // And those of streams.
+    let picture = Picture(width: 1, height: 1, filledWith: .black)
+    async let first = delivery.text(of: .finished(index: 0, picture: picture))
+    async let second = delivery.text(of: .finished(index: 1, picture: picture))
+    #expect(try await [first, second].allSatisfy { $0 != nil })
+    #expect(load.most == 1)
   }
 
   /// The other pictures of the order are not waited for.

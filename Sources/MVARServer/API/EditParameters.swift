@@ -19,8 +19,15 @@ struct EditParameters: Sendable {
   /// Keeps what the picture takes while it waits.
   private let reservation: MemoryBudget.Reservation
 
-  /// What a picture and its mask take.
+  /// What a canvas and its mask take.
   static func bytes(_ pixels: Int) -> Int { 4 * pixels }
+
+  /// What ``finished(_:)`` takes: the canvas, what was drawn at its size, the mask, each pixel's
+  /// distance from it, and how much of what was drawn is shown there.
+  var finishingBytes: Int {
+    let (width, height) = canvas.canvasSize
+    return keepsPixels ? (3 + 3 + 1 + 8 + 1) * width * height : 0
+  }
 
   /// - Parameter limits: Of the picture, of the mask, and of the picture with what it is expanded by.
   /// - Throws: ``APIError``, `PictureError` or `MVARError` for what makes no sense.
@@ -30,17 +37,18 @@ struct EditParameters: Sendable {
   ) throws {
     let file = try Self.picture(of: &fields)
     let picture = try Picture(data: file, name: "image", limits: limits)
-    reservation = try budget.reserve(Self.bytes(picture.width * picture.height))
     let margins = try Self.numbers(&fields, "expand").map {
       EditCanvas.Margins(left: $0[0], top: $0[1], right: $0[2], bottom: $0[3])
     }
     let strength = try fields.number("strength", in: 0...1)
-    let given = try Self.mask(&fields, picture, file, limits)
     let size = (facts.width, facts.height)
     canvas = try Self.naming("expand") {
       try EditCanvas(
         picture, margins: margins ?? .init(), modelSize: size, limit: limits.pixels)
     }
+    reservation = try budget.reserve(
+      Self.bytes(canvas.canvasSize.width * canvas.canvasSize.height))
+    let given = try Self.mask(&fields, picture, file, limits)
     guard given != nil || margins != nil || strength != nil else {
       throw APIError.invalid(
         "mask",

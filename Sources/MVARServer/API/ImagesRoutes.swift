@@ -70,7 +70,8 @@ struct ImagesRoutes: Sendable {
     let delivery = Delivery(
       parameters: parameters, facts: facts, kind: "image_edit", size: edit.size,
       software: configuration.software, results: results.answer(), threads: threads,
-      base: Self.base(of: request), finish: edit.finished, preview: edit.preview)
+      base: Self.base(of: request), finish: edit.finished, finishingBytes: edit.finishingBytes,
+      preview: edit.preview)
     return try await answer(tasks, delivery, context)
   }
 
@@ -185,6 +186,8 @@ struct Delivery: Sendable {
   let base: String
   /// What becomes of a finished picture, and of an unfinished one, before it is sent.
   var finish: @Sendable (Picture) -> Picture = { $0 }
+  /// What finishing one takes for as long as it lasts, where that is much.
+  var finishingBytes = 0
   var preview: @Sendable (Picture) -> Picture = { $0 }
 
   /// All pictures, once they are finished; their files are made side by side.
@@ -211,7 +214,7 @@ struct Delivery: Sendable {
     _ index: Int, _ picture: Picture, _ events: OrderEvents, _ client: ClientPresence?
   ) async throws -> ImageData {
     do {
-      return try await threads.run {
+      return try await threads.run(holding: finishingBytes) {
         if client?.isGone == true { throw CancellationError() }
         return try image(index, picture)
       }
@@ -240,7 +243,8 @@ struct Delivery: Sendable {
         // Longer than the format of previews allows; the finished picture's may be another.
         return nil
       }
-    case .finished: return try await threads.run { try self.event(event).buffer }
+    case .finished:
+      return try await threads.run(holding: finishingBytes) { try self.event(event).buffer }
     }
   }
 
