@@ -97,7 +97,7 @@ extension CUDAKernels {
     }
     return attention(
       qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
-      C, keyCount: n, keyStride: width, keyBatch: n * width, keysAreUnit: false, scale)
+      C, keyCount: n, keyStride: width, keyBatch: n * width, areCached: false, scale)
   }
 
   /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
@@ -117,7 +117,7 @@ extension CUDAKernels {
       ])
     return attention(
       qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, keysAreUnit: true, scale)
+      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, areCached: true, scale)
   }
 
   private func attention(
@@ -138,9 +138,10 @@ extension CUDAKernels {
     return out
   }
 
+  /// - Parameter areCached: whether keys and values are those of a cache, whose keys are unit vectors where queries are to be.
   private func attention(
     _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
-    _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, keysAreUnit: Bool,
+    _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, areCached: Bool,
     _ scale: AttentionScale
   ) -> Tensor {
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
@@ -151,11 +152,11 @@ extension CUDAKernels {
     let heads = C / 64
     kernel(
       grid: ((n + 16 * warps - 1) / (16 * warps), (heads + together - 1) / together, R),
-      threads: 32 * warps, overlaps: keysAreUnit || overlapsProduct(rows: R * n),
+      threads: 32 * warps, overlaps: areCached || overlapsProduct(rows: R * n),
       [
         .tensor(qkv), keys, values, .tensor(out), .optional(scales), .float(constant), .int(n),
         .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
-        .int(scales == nil ? 0 : 1), .int(scales == nil || keysAreUnit ? 0 : 1), .int(heads),
+        .int(scales == nil ? 0 : 1), .int(scales == nil || areCached ? 0 : 1), .int(heads),
         .int(together),
       ])
     return out

@@ -1,7 +1,7 @@
 import Torch
 
 extension CUDAKernels {
-  /// Whether ``drawTokens(_:seeds:settings:progress:domain:)`` can draw among so many tokens.
+  /// Whether ``drawTokens(_:seeds:settings:progress:domain:spoiling:)`` can draw among so many tokens.
   public func draws(vocabulary V: Int) -> Bool {
     // Beside the keys in shared memory there are 33 KB of bins and candidates; tokens are counted in 16 bits.
     Self.keysFitRegisters(V) || V < 1 << 16 && 4 * V + 33 << 10 <= largestSharedMemory
@@ -20,9 +20,12 @@ extension CUDAKernels {
   ///   - settings: float32 `[B, 3]`: each image's guidance, top-p, top-k (0 for all).
   ///   - progress: k / (K − 1) of scale k.
   ///   - domain: what the random numbers are for, see `PhiloxStream`.
+  ///   - fHat: float32 `[B, …]`: pictures of which no token can be drawn get a number here that is none, so that what is made
+  ///     of them tells.
   /// - Returns: int64 `[B, n]`.
   public func drawTokens(
-    _ logits: Tensor, seeds: Tensor, settings: Tensor, progress: Double, domain: UInt64
+    _ logits: Tensor, seeds: Tensor, settings: Tensor, progress: Double, domain: UInt64,
+    spoiling fHat: Tensor? = nil
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
@@ -34,7 +37,8 @@ extension CUDAKernels {
       grid: (n, R / 2, 1), threads: 512, overlaps: true,
       [
         .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),
-        .long(Int(domain)), .int(V),
+        .long(Int(domain)), .int(V), .optional(fHat),
+        .int(fHat.map { $0.shape.dropFirst().reduce(1, *) } ?? 0),
       ])
     return tokens
   }

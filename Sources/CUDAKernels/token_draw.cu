@@ -201,11 +201,13 @@ __device__ float uniform(uint64 seed, uint32 index, uint64 domain) {
 /// logits [2·B, n, V], conditional half first → tokens [B, n]. settings [B, 3]: guidance, top-p, top-k (0: all) of each
 /// picture, as floats.
 ///
+/// Where no token can be drawn, as logits are no numbers, the first number of the picture's f_hat [B, `f_hat_size`] (or null) is none
+/// either from then on.
 /// `progress` is k / (K − 1). Grid: tokens, pictures. seeds and settings may not be written by a kernel that the one in front
 /// of this overlaps with.
 template <typename Keys>
 __device__ __forceinline__ void draw_token(const half_t *logits, long long *tokens, const uint64 *seeds, const float *settings,
-                                           float progress, uint64 domain, int V) {
+                                           float progress, uint64 domain, int V, float *f_hat, int f_hat_size) {
   __shared__ DrawScratch scratch;
   __shared__ uint32 highest_key, lowest_key_of_all;
   let_successor_start();
@@ -306,13 +308,17 @@ __device__ __forceinline__ void draw_token(const half_t *logits, long long *toke
     tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = keys.first([&](uint32 key) { return (sum += mass(key)) > threshold; });
   }
   // Where a logit is infinite or no number, no token has any mass; what stood here before may be no token.
-  if (total == 0 && threadIdx.x == 0) tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = 0;
+  if (total == 0 && threadIdx.x == 0) {
+    tokens[static_cast<long long>(blockIdx.y) * n + blockIdx.x] = 0;
+    if (f_hat) f_hat[static_cast<long long>(blockIdx.y) * f_hat_size] = __int_as_float(0x7fffffff);
+  }
 }
 
 #define TOKEN_DRAW(NAME, BLOCKS, ...)                                                                                              \
   extern "C" __global__ __launch_bounds__(DRAW_THREADS, BLOCKS) void NAME(                                                         \
-      const half_t *logits, long long *tokens, const uint64 *seeds, const float *settings, float progress, uint64 domain, int V) { \
-    draw_token<__VA_ARGS__>(logits, tokens, seeds, settings, progress, domain, V);                                                 \
+      const half_t *logits, long long *tokens, const uint64 *seeds, const float *settings, float progress, uint64 domain, int V,   \
+      float *f_hat, int f_hat_size) {                                                                                              \
+    draw_token<__VA_ARGS__>(logits, tokens, seeds, settings, progress, domain, V, f_hat, f_hat_size);                              \
   }
 // V ≤ 4096, a multiple of 8.
 TOKEN_DRAW(token_draw_in_registers, 3, KeysInRegisters<8>)

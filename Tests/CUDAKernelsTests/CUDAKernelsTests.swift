@@ -286,12 +286,16 @@ struct CUDAKernelsTests {
               .full([2, 24, 1], damage).to(dtype, device: gpu),
               random(2, 24, V - 1, seed: 23, dtype),
             ], axis: 2)
+          let fHat = Tensor.zeros([1, 2, 3], device: gpu)
           let found = try kernels.drawTokens(
             logits, seeds: .of([5], device: gpu),
             settings: .of([2, p, k], shape: [1, 3], device: gpu), progress: 0.5,
-            domain: TokenDraw.domain(scale: 1)
+            domain: TokenDraw.domain(scale: 1), spoiling: fHat
           ).elements(as: Int.self)
           #expect(found.allSatisfy { (0..<V).contains($0) }, "\(damage)")
+          #expect(
+            try fHat.sum(2).elements(as: Float.self).map(\.isNaN)
+              == [found.allSatisfy { $0 == 0 }, false], "\(damage)")
         }
       }
     }
@@ -565,6 +569,28 @@ struct FusedModelTests {
         let other = try tokens([7, 3, 9, 1], [8, 6, 1, 4])
         #expect(other[1] == first[2] && other[3] == first[0] && other[0] != first[0])
         #expect(try tokens([1, 2, 3], [4, 5, 6]) == first)
+      }
+    }
+  }
+
+  /// A picture of which nothing can be drawn is no picture, so that whoever makes it one says so; its neighbour is.
+  @Test(arguments: types)
+  func damageShowsInItsPicture(_ dtype: DType) throws {
+    try withInferenceMode {
+      try withTorchErrors {
+        let (transformer, tokenizer) = try models(.mvar, dtype, attention: .l2)
+        let damaged = transformer.classEmbedding.select(0, 2)
+        damaged.copyInPlace(from: .full(damaged.shape, .nan).to(dtype, device: gpu))
+        let model = try #require(try FusedModel(transformer, tokenizer))
+        // As it is, recorded and replayed.
+        for _ in 0..<3 {
+          let sampler = try model.sampler(
+            labels: [1, 2], seeds: [3, 4], settings: [.init(), .init()])
+          var fHat: Tensor?
+          while let scale = try sampler.next() { fHat = scale.fHat }
+          let sums = try #require(fHat).reshape(2, -1).sum(1)
+          #expect(try sums.elements(as: Float.self).map(\.isNaN) == [false, true])
+        }
       }
     }
   }

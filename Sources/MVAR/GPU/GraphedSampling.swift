@@ -121,7 +121,7 @@ final class GraphedSampling: @unchecked Sendable {
     let logits = model.step(before?.next, scale: k, condition: condition, state: states)
     let drawn = try model.kernels.drawTokens(
       logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
-      domain: TokenDraw.domain(scale: k))
+      domain: TokenDraw.domain(scale: k), spoiling: fHat)
     let tokens =
       given.isEmpty ? drawn : given[k].standHere.choosing(given[k].tokens, else: drawn)
     return Step(tokens: tokens, next: try add(tokens, scale: k))
