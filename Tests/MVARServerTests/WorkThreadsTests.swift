@@ -76,6 +76,20 @@ struct WorkThreadsTests {
     #expect(try await threads.run(holding: 1000) { 9 } == 9)
   }
 
+  /// Nor where a piece alone holds more than all of the memory.
+  @Test func othersGoOnBesideAPieceThatNeedsMoreThanAll() async throws {
+    let (threads, load) = (WorkThreads(count: 2, memory: 100), Load())
+    let gate = DispatchSemaphore(value: 0)
+    async let waited = threads.run(holding: 1000) {
+      load.begin()
+      return gate.wait(timeout: .now() + 30)
+    }
+    while load.most == 0 { await Task.yield() }
+    #expect(try await threads.run { 7 } == 7)
+    gate.signal()
+    #expect(try await waited == .success)
+  }
+
   @Test func othersGoOnMeanwhile() async throws {
     let count = 2 * ProcessInfo.processInfo.activeProcessorCount
     let (threads, gate) = (WorkThreads(count: count), DispatchSemaphore(value: 0))

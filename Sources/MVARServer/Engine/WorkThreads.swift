@@ -27,7 +27,9 @@ final class WorkThreads: Sendable {
 
     /// A thread for a piece of work, where it can begin now.
     mutating func thread(for bytes: Int) -> DispatchQueue? {
-      guard held == 0 || held + bytes <= limit, let thread = free.popLast() else { return nil }
+      guard bytes == 0 || held == 0 || held + bytes <= limit, let thread = free.popLast() else {
+        return nil
+      }
       held += bytes
       return thread
     }
