@@ -12,18 +12,6 @@ struct HeadOfTokens {
   __device__ __forceinline__ const half_t *row(int i) const { return queries + static_cast<long long>(min(i, n - 1)) * 3 * C; }
 };
 
-/// The sum of squares of a row, of which each of four lanes has 16 numbers.
-__device__ __forceinline__ float length_factor(const uint4 *numbers) {
-  float squares = 0.f;
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    float values[8];
-    unpack(numbers[i], values);
-    for (int c = 0; c < 8; c++) squares += values[c] * values[c];
-  }
-  return rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
-}
-
 /// What one warp makes: attention of a head's tokens, into rows of a box that begin with `first_row`. `scale` is in powers of two.
 __device__ __forceinline__ void attend(const HeadOfTokens &head, float scale, bool unit, unsigned char *box, int first_row) {
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -47,7 +35,7 @@ __device__ __forceinline__ void attend(const HeadOfTokens &head, float scale, bo
       multiply_tiles(s[tile], high, k[tile][i].z, k[tile][i].w);
     }
     if (unit) {
-      const float factor = length_factor(k[tile]);
+      const float factor = unit_factor(k[tile]);
       const float left = __shfl_sync(~0u, factor, 8 * t), right = __shfl_sync(~0u, factor, 8 * t + 4);
       s[tile][0] *= left, s[tile][1] *= right, s[tile][2] *= left, s[tile][3] *= right;
     }
@@ -59,7 +47,7 @@ __device__ __forceinline__ void attend(const HeadOfTokens &head, float scale, bo
   }
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    if (unit) factors[half] *= length_factor(q[half]);
+    if (unit) factors[half] *= unit_factor(q[half]);
     highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 1));
     highest[half] = fmaxf(highest[half], __shfl_xor_sync(~0u, highest[half], 2));
   }
@@ -103,7 +91,7 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
   constexpr int WARPS = 12;
   extern __shared__ __align__(128) unsigned char operands[];
   __shared__ OperandRing ring;
-  const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(operands)), base = (start + 1023) & ~1023u;
+  const BoxMemory memory(operands);
   const uint32 stage_bytes = product.weight_bytes() + TOKENS * 128;
   const int warp = threadIdx.x / 32, first_head = blockIdx.y * product.steps;
   if (threadIdx.x == WARPS * 32) {
@@ -111,7 +99,7 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
     show_gates();
     for (int i = 0; i < product.steps; i++) {
       ring.filled[i].expect(product.weight_bytes());
-      weight.copy_once(base + i * stage_bytes, (first_head + i) * 64, blockIdx.x * 8 * product.columns, ring.filled[i]);
+      weight.copy_once(memory.address + i * stage_bytes, (first_head + i) * 64, blockIdx.x * 8 * product.columns, ring.filled[i]);
     }
   }
   __syncthreads();
@@ -121,7 +109,7 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
   for (int job = warp; job < product.steps * (product.M / n); job += WARPS) {
     const int step = job % product.steps, sequence = job / product.steps, head = first_head + step;
     attend({qkv + static_cast<long long>(sequence) * n * 3 * K + head * 64, K, n}, 1.44269504f * (scales ? scales[head] : scale), unit,
-           operands + (base - start) + step * stage_bytes + product.weight_bytes(), sequence * n);
+           memory.bytes + step * stage_bytes + product.weight_bytes(), sequence * n);
   }
   show_to_matrix_units();
   if (warp >= 8) {
@@ -129,7 +117,7 @@ __device__ __forceinline__ void attention_projection(const Boxes &weight, const 
     return;
   }
   asm volatile("bar.sync 2, %0;" ::"n"(WARPS * 32) : "memory");
-  sum_up_steps<TOKENS>(ring, operands + (base - start), base, product.steps, product);
+  sum_up_steps<TOKENS>(ring, memory, product.steps, product);
 }
 
 #define ATTENTION_PROJECTION(TOKENS)                                                                                           \

@@ -1,6 +1,18 @@
 // Attention inside a scale of up to 256 tokens on Hopper's matrix units. All keys and values of a head lie in shared memory at
 // once; each group of four warps has 64 queries in each of some rounds, and takes 64 keys at a time.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+/// What a row is multiplied by to be a unit vector, of which each of four lanes has 16 numbers.
+__device__ __forceinline__ float unit_factor(const uint4 *numbers) {
+  float squares = 0.f;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    float values[8];
+    unpack(numbers[i], values);
+    for (int c = 0; c < 8; c++) squares += values[c] * values[c];
+  }
+  return rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
+}
+
 /// What rows of boxes are multiplied by to be unit vectors, two threads a row.
 template <int THREADS>
 __device__ __forceinline__ void measure_rows(float *factors, const unsigned char *matrix, int rows) {
@@ -25,8 +37,9 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
   constexpr int THREADS = GROUPS_OF_WARPS * 128, QUERIES = GROUPS_OF_WARPS * 64 * ROUNDS;
   extern __shared__ __align__(128) unsigned char boxes[];
   __shared__ Gate keys_are_here, values_are_here;
-  const uint32 start_of_boxes = static_cast<uint32>(__cvta_generic_to_shared(boxes)), base = (start_of_boxes + 1023) & ~1023u;
-  unsigned char *const queries = boxes + (base - start_of_boxes), *const keys = queries + QUERIES * 128;
+  const BoxMemory memory(boxes);
+  const uint32 base = memory.address;
+  unsigned char *const queries = memory.bytes, *const keys = queries + QUERIES * 128;
   float *const key_factors = reinterpret_cast<float *>(keys + 2 * ALL * 128);
   const int head = blockIdx.y, C = gridDim.y * 64, first_query = blockIdx.x * QUERIES;
   // What lies behind the end is zeros, as products with zero weights have to be.
@@ -81,13 +94,11 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
     if (unit) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        float squares = 0.f;
+        uint4 numbers[2];
         for (int i = 0; i < 2; i++) {
-          float numbers[8];
-          unpack(*reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + g + 8 * half, 2 * t + i)), numbers);
-          for (int c = 0; c < 8; c++) squares += numbers[c] * numbers[c];
+          numbers[i] = *reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + g + 8 * half, 2 * t + i));
         }
-        factors[half] *= rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
+        factors[half] *= unit_factor(numbers);
       }
     }
     float highest[2] = {-1e30f, -1e30f}, total[2] = {};
@@ -148,7 +159,8 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
     for (int half = 0; half < 2; half++) {
       const float factor = 1.f / sum_of_four(total[half]);
       for (int i = 0; i < 8; i++) {
-        *reinterpret_cast<uint32 *>(queries + place_in_box(own_row + g + 8 * half, i) + 4 * t) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
+        unsigned char *const eight = queries + place_in_box(own_row + g + 8 * half, i);
+        *reinterpret_cast<uint32 *>(eight + 4 * t) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
       }
     }
     __syncwarp();

@@ -48,10 +48,9 @@ struct ProductOfBlock {
 
 /// The sums of a block's steps, by eight warps. A stage of the ring has 8·`columns` rows of the weight, then TOKENS of x, whose
 /// rows behind the last one give sums that nobody reads. Of every two steps each half of the warps takes one, for all tokens and
-/// 64 rows of the weight. `stages` is even, and at least 4 where it is less than the steps. `start` is what lies at `base`.
+/// 64 rows of the weight. `stages` is even, and at least 4 where it is less than the steps.
 template <int TOKENS>
-__device__ __forceinline__ void sum_up_steps(OperandRing &ring, unsigned char *start, uint32 base, int stages,
-                                             const ProductOfBlock &product) {
+__device__ __forceinline__ void sum_up_steps(OperandRing &ring, const BoxMemory &memory, int stages, const ProductOfBlock &product) {
   constexpr int HALVES = 2, EIGHTS = TOKENS / 8;
   using Products = ProductsOf64Rows<EIGHTS>;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, thread = threadIdx.x % 128, g = lane / 4, t = lane % 4;
@@ -71,7 +70,7 @@ __device__ __forceinline__ void sum_up_steps(OperandRing &ring, unsigned char *s
   uint32 parity = 0;
   for (int i = half, stage = half, before = half; i < product.steps; i += HALVES) {
     ring.filled[stage].wait(parity);
-    const uint32 place = base + stage * stage_bytes;
+    const uint32 place = memory.address + stage * stage_bytes;
     const uint64 a = box_descriptor(place), b = box_descriptor(place + product.weight_bytes());
     begin_products();
 #pragma unroll
@@ -88,7 +87,7 @@ __device__ __forceinline__ void sum_up_steps(OperandRing &ring, unsigned char *s
   Products::settle(d);
 
   // The halves meet in shared memory.
-  float4 *sums = reinterpret_cast<float4 *>(start) + thread;
+  float4 *sums = reinterpret_cast<float4 *>(memory.bytes) + thread;
   asm volatile("bar.sync 1, %0;" ::"n"(128 * HALVES) : "memory");
   if (half == 1) {
 #pragma unroll
@@ -124,7 +123,7 @@ template <int TOKENS>
 __device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight, int stages, const ProductOfBlock &product) {
   extern __shared__ __align__(128) unsigned char operands[];
   __shared__ OperandRing ring;
-  const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(operands)), base = (start + 1023) & ~1023u;
+  const BoxMemory memory(operands);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const bool fills = warp == 8;
   if (fills && lane == 0) {
@@ -137,12 +136,12 @@ __device__ __forceinline__ void linear_wgmma(const Boxes &x, const Boxes &weight
   let_successor_start();
   if (fills) {
     if (lane == 0) {
-      ring.fill(base, product.weight_bytes(), product.weight_bytes() + TOKENS * 128, stages, blockIdx.y * product.steps,
+      ring.fill(memory.address, product.weight_bytes(), product.weight_bytes() + TOKENS * 128, stages, blockIdx.y * product.steps,
                 product.steps, x, weight);
     }
     return;
   }
-  sum_up_steps<TOKENS>(ring, operands + (base - start), base, stages, product);
+  sum_up_steps<TOKENS>(ring, memory, stages, product);
 }
 
 #define LINEAR_WGMMA(TOKENS)                                                                                                   \

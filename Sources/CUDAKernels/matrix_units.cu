@@ -28,6 +28,18 @@ __device__ __forceinline__ uint64 matrix_descriptor(const void *address, uint32 
 /// descriptor of columns that begin `bytes` later is greater by bytes / 16.
 __device__ __forceinline__ uint64 box_descriptor(uint32 address) { return 1ull << 62 | 64ull << 32 | 1ull << 16 | address >> 4; }
 
+/// Shared memory from where boxes may begin, as pointer and as address.
+struct BoxMemory {
+  unsigned char *bytes;
+  uint32 address;
+
+  /// Of `memory` at most 1023 bytes are left out.
+  __device__ __forceinline__ explicit BoxMemory(unsigned char *memory) {
+    const uint32 start = static_cast<uint32>(__cvta_generic_to_shared(memory));
+    address = (start + 1023) & ~1023u, bytes = memory + (address - start);
+  }
+};
+
 /// Where eight columns of a row of a box lie: their order is another in each of eight rows.
 __device__ __forceinline__ uint32 place_in_box(int row, int eight) { return row * 128 + ((eight ^ (row & 7)) << 4); }
 

@@ -83,7 +83,8 @@ CUtensorMap tensor_map(const ct_matrix &matrix) {
   const cuuint32_t box[] = {64, matrix.box_rows, 1}, steps[] = {1, 1, 1};
   const auto &driver = Driver::shared();
   driver.check(driver.encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, matrix.count == 0 ? 2 : 3, matrix.address, sizes,
-                             bytes_of_row_and_matrix, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                             bytes_of_row_and_matrix, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                "a matrix to be copied in boxes");
   return map;
