@@ -89,17 +89,13 @@ public actor ModelTraining {
     try RunFolder.check(options.out, resumes: options.resumes)
   }
 
-  /// A run that goes on computes as it began, unless it is told otherwise, which is then an error:
-  /// `auto` may be another precision on another machine.
   private static func compute(_ options: ModelTrainingOptions) throws(TrainingError)
     -> ComputeOptions
   {
-    var compute = options.compute
-    guard options.resumes, compute.precision == .auto,
-      let saved = RunFolder.saved(in: options.out).last
-    else { return compute }
-    compute.precision = try RunState(checkpoint: saved.path).settings.dtype ?? .auto
-    return compute
+    try options.compute.ofRun(goesOn: options.resumes) { () throws(TrainingError) in
+      guard let saved = RunFolder.saved(in: options.out).last else { return nil }
+      return try RunState(checkpoint: saved.path).settings.dtype
+    }
   }
 
   /// Begins a run or goes on with it, to its end.

@@ -66,15 +66,12 @@ public actor TokenizerTraining {
     return try TokenizerRunState(checkpoint: saved.path).settings
   }
 
-  /// A run that goes on computes as it began, unless it is told otherwise, which is then an error:
-  /// `auto` may be another precision on another machine.
   private static func compute(_ options: TokenizerTrainingOptions) throws(TrainingError)
     -> ComputeOptions
   {
-    var compute = options.compute
-    guard options.resumes, compute.precision == .auto else { return compute }
-    compute.precision = try settings(in: options.out)?.dtype ?? .auto
-    return compute
+    try options.compute.ofRun(goesOn: options.resumes) { () throws(TrainingError) in
+      try settings(in: options.out)?.dtype
+    }
   }
 
   /// Begins a run or goes on with it, to its end.
