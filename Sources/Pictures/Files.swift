@@ -24,12 +24,10 @@ package func readFile(_ path: String, atMost limit: Int) throws(PictureError) ->
       case ENOENT, ENOTDIR: "check the path"
       case EACCES, EPERM: "give yourself the right to read it"
       case EISDIR: "name a file inside it"
-      case EMFILE: moreOpenFiles
-      case ENFILE: fewerOpenFiles
-      default: "check the disk, then try again"
+      default: mendOfTooManyOpenFiles(number) ?? "check the disk, then try again"
       }
     let kind: PictureError.Kind =
-      number == EMFILE || number == ENFILE ? .tooManyOpenFiles : .unreadable
+      mendOfTooManyOpenFiles(number) != nil ? .tooManyOpenFiles : .unreadable
     return PictureError(kind, path, "cannot be read (\(explain(number)))", mend: mend)
   }
   let file = open(path, O_RDONLY | O_CLOEXEC)
@@ -66,9 +64,7 @@ func writeFile(_ bytes: [UInt8], to path: String, calls: FileCalls = FileCalls()
       case ENOSPC, EDQUOT: "free some space or choose another disk"
       case EISDIR: "name a file inside it"
       case ENAMETOOLONG: "choose a shorter name"
-      case EMFILE: moreOpenFiles
-      case ENFILE: fewerOpenFiles
-      default: "check the disk, then try again"
+      default: mendOfTooManyOpenFiles(number) ?? "check the disk, then try again"
       }
     return PictureError(.unwritable, path, "cannot be written (\(explain(number)))", mend: mend)
   }
@@ -125,11 +121,15 @@ func writeFile(_ bytes: [UInt8], to path: String, calls: FileCalls = FileCalls()
   }
 }
 
-/// The mend where this process has all the files open that it may.
-private let moreOpenFiles = "allow more open files by `ulimit -n`"
-/// The mend where all processes together have.
-private let fewerOpenFiles =
-  "end programs that have many files open, or raise the machine's limit (fs.file-max)"
+/// What to do where a file cannot be opened as this process, or all processes together, have as many open as they may; nil where
+/// `number` (`errno`) says something else.
+package func mendOfTooManyOpenFiles(_ number: Int32) -> String? {
+  switch number {
+  case EMFILE: "allow more open files by `ulimit -n`"
+  case ENFILE: "end programs that have many files open, or raise the machine's limit (fs.file-max)"
+  default: nil
+  }
+}
 
 /// A path's folder, with its slash, and the rest.
 private func split(_ path: String) -> (folder: Substring, name: Substring) {

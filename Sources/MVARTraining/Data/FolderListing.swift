@@ -1,3 +1,5 @@
+import Pictures
+
 #if canImport(Darwin)
   import Darwin
 #elseif canImport(Glibc)
@@ -81,8 +83,7 @@ struct FolderListing {
     let mend =
       switch number {
       case ENOENT: "check the path"
-      case let number where OpenFiles.areExhausted(number): "allow more open files by `ulimit -n`"
-      default: "name a folder that you may read"
+      default: mendOfTooManyOpenFiles(number) ?? "name a folder that you may read"
       }
     return .data(path, "cannot be read (\(String(cString: strerror(number))))", mend: mend)
   }

@@ -14,9 +14,6 @@ enum OpenFiles {
     _ = setrlimit(kind, &limit)
   }
 
-  /// Whether opening failed for want of descriptors, whatever the file is.
-  static func areExhausted(_ reason: Int32) -> Bool { reason == EMFILE || reason == ENFILE }
-
   #if canImport(Glibc)
     private static let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
   #else

@@ -41,6 +41,14 @@ struct PictureMaker: Sendable {
       bytes(entry.location), name: entry.location.name, flips: flips, &draws)
   }
 
+  /// What is wrong with a picture that ``square(_:_:)`` could not make.
+  ///
+  /// - Throws: The error itself where it is not the picture's fault.
+  static func fault(_ error: any Error) throws(TrainingError) -> String {
+    if let error = error as? TrainingError, error.kind == .file { throw error }
+    return "\(error)"
+  }
+
   private func bytes(_ location: PictureDataSet.Location) throws -> [UInt8] {
     switch location {
     case .file(let path):

@@ -142,8 +142,7 @@ final class ProductionLine: @unchecked Sendable {
         let made = try maker.square(index, &draws)
         return (made.square, made.isEnlarged, index)
       } catch {
-        if let error = error as? TrainingError, error.kind == .file { throw error }
-        try note(index, "\(error)")
+        try note(index, PictureMaker.fault(error))
       }
       index = substitutes.below(dataSet.count)
     }

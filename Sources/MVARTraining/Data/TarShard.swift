@@ -1,5 +1,6 @@
 import CArchive
 import Foundation
+import Pictures
 
 /// A tar file with the names of WebDataset: what shares a name up to the first dot belongs together.
 ///
@@ -143,7 +144,7 @@ final class RandomAccessFile: Sendable {
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
     if descriptor < 0 {
       let reason = errno
-      guard !OpenFiles.areExhausted(reason) else { throw .openFiles(path, reason) }
+      guard mendOfTooManyOpenFiles(reason) == nil else { throw .openFiles(path, reason) }
       throw .data(
         path, "cannot be read (\(String(cString: strerror(reason))))", mend: "check the path")
     }

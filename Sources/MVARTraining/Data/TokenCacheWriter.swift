@@ -218,10 +218,10 @@ public struct TokenCacheWriter: Sendable {
   private func note(
     _ index: Int, _ error: any Error, _ unreadable: inout [Int: ReadingReport.Unreadable]
   ) throws {
-    if let error = error as? TrainingError, error.kind == .file { throw error }
-    unreadable[index] = .init(name: dataSet.entries[index].location.name, reason: "\(error)")
+    let reason = try PictureMaker.fault(error)
+    unreadable[index] = .init(name: dataSet.entries[index].location.name, reason: reason)
     try dataSet.tolerate(
-      unreadable.count, share: settings.toleratedShare, apart: settings.apart, such: "\(error)")
+      unreadable.count, share: settings.toleratedShare, apart: settings.apart, such: reason)
   }
 
   private func write(
