@@ -78,7 +78,7 @@ let package = Package(
       name: "CUDAKernels", dependencies: ["Torch"],
       resources: [
         .embedInCode("mamba_scan_short.cu"), .embedInCode("mamba_scan_at_once.cu"),
-        .embedInCode("mamba_scan_of_16.cu"),
+        .embedInCode("mamba_scan_of_16.cu"), .embedInCode("mamba_first_token.cu"),
         .embedInCode("attention_at_once.cu"), .embedInCode("embed_tokens.cu"),
         .embedInCode("common.cu"), .embedInCode("modulated_norm.cu"), .embedInCode("attention.cu"),
         .embedInCode("mamba_scan.cu"), .embedInCode("mamba_scan_wgmma.cu"),

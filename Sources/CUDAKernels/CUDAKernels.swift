@@ -23,6 +23,7 @@ public final class CUDAKernels: @unchecked Sendable {
   /// Nil but on Hopper.
   let mambaScanOnMatrixUnits: (shared: CUDAKernel, scan: CUDAKernel)?
   let mambaScanOf16: CUDAKernel
+  let mambaFirstToken: CUDAKernel
   let scansOfFew: [ScanOfFew: CUDAKernel]
   let normStatistics: CUDAKernel
   let normStatisticsOfParts: CUDAKernel
@@ -106,6 +107,7 @@ public final class CUDAKernels: @unchecked Sendable {
         try program.kernel("mamba_scan_wgmma", sharedBytes: sharedBytes)
       ) : nil
     mambaScanOf16 = try program.kernel("mamba_scan_of_16")
+    mambaFirstToken = try program.kernel("mamba_first_token")
     // 16 floats for each of at most 320 threads.
     normStatistics = try program.kernel("norm_statistics", sharedBytes: 16 * 4 * 320)
     normStatisticsOfParts = try program.kernel(
@@ -156,7 +158,8 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.mamba_scan_cu, PackageResources.mamba_scan_wgmma_cu,
       PackageResources.mamba_scan_short_cu,
       PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,
-      PackageResources.token_draw_cu, PackageResources.group_norm_cu,
+      PackageResources.mamba_first_token_cu, PackageResources.token_draw_cu,
+      PackageResources.group_norm_cu,
       PackageResources.group_norm_gradient_cu, PackageResources.linear_few_rows_cu,
       PackageResources.linear_wgmma_cu, PackageResources.attention_projection_cu,
       PackageResources.token_map_cu, PackageResources.embed_tokens_cu,

@@ -3,10 +3,19 @@ import Torch
 /// Keys and values of all scales so far, as VAR needs them: `[R, capacity, 2·C]`.
 public struct KeyValueCache {
   let rows: Tensor
+}
 
-  public init(sequences: Int, capacity: Int, width: Int, dtype: DType, device: Device) {
-    rows = .empty([sequences, capacity, 2 * width], dtype: dtype, device: device)
+/// The caches of all layers of a model, side by side.
+public struct KeyValueCaches {
+  /// `[layers, R, capacity, 2·C]`
+  public let rows: Tensor
+
+  public init(layers: Int, sequences: Int, capacity: Int, width: Int, dtype: DType, device: Device)
+  {
+    rows = .empty([layers, sequences, capacity, 2 * width], dtype: dtype, device: device)
   }
+
+  public subscript(layer: Int) -> KeyValueCache { KeyValueCache(rows: rows.select(0, layer)) }
 }
 
 /// How scores are made of queries and keys.

@@ -14,19 +14,6 @@ public struct MambaScanWeights {
   }
 }
 
-/// What a layer carries from scale to scale, in memory that stays in place.
-public final class MambaScanState {
-  /// `[R, 3, D + 128]`, before and after the current scale in turn.
-  let conv: [Tensor]
-  /// `[R, H, 64, 64]` in the kernels' own order (`CarriedState` of `mamba_scan.cu`).
-  let ssm: Tensor
-
-  public init(sequences R: Int, inner: Int, dtype: DType, device: Device) {
-    conv = (0..<2).map { _ in .empty([R, 3, inner + 128], dtype: dtype, device: device) }
-    ssm = .empty([R, inner / 64, 64, 64], dtype: dtype, device: device)
-  }
-}
-
 /// The form of the scan for as few sequences as leave multiprocessors free: many warps share a whole scale of each.
 enum ScanOfFew: String, CaseIterable {
   case upTo16 = "mamba_scan_short_of_16"

@@ -80,7 +80,10 @@ OP(triu, (ct_tensor x, int64_t diagonal, ct_tensor *out), *out = give(at::triu(v
 OP(tril, (ct_tensor x, int64_t diagonal, ct_tensor *out), *out = give(at::tril(view(x), diagonal)))
 
 // Arithmetic
-OP(add, (ct_tensor a, ct_tensor b, double alpha, ct_tensor *out), *out = give(at::add(view(a), view(b), alpha)))
+// libtorch refuses a fractional factor of whole numbers, even if it is 1.0.
+OP(add, (ct_tensor a, ct_tensor b, double alpha, ct_tensor *out),
+   const bool is_whole = alpha == static_cast<double>(static_cast<int64_t>(alpha));
+   *out = give(at::add(view(a), view(b), is_whole ? at::Scalar(static_cast<int64_t>(alpha)) : at::Scalar(alpha))))
 OP(mul, (ct_tensor a, ct_tensor b, ct_tensor *out), *out = give(at::mul(view(a), view(b))))
 OP(div, (ct_tensor a, ct_tensor b, ct_tensor *out), *out = give(at::div(view(a), view(b))))
 OP(add_scalar, (ct_tensor a, double b, ct_tensor *out), *out = give(at::add(view(a), b)))

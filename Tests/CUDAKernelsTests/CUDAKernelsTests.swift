@@ -123,8 +123,8 @@ struct CUDAKernelsTests {
       let all = random(R, counts.reduce(0, +), 3 * 64 * H, seed: 7, dtype)
       let scales = Tensor.randn([H], seed: 8).magnitude() * 5 + 1
       for isUnit in [true, false] {
-        let cache = KeyValueCache(
-          sequences: R, capacity: 200, width: 64 * H, dtype: dtype, device: gpu)
+        let cache = KeyValueCaches(
+          layers: 2, sequences: R, capacity: 200, width: 64 * H, dtype: dtype, device: gpu)[1]
         var start = 0
         for count in counts {
           let qkv = all.slice(1, start..<start + count).contiguous()
@@ -217,7 +217,8 @@ struct CUDAKernelsTests {
       let mixer = Mamba2Mixer(
         convWeight: layer.convWeight, convBias: layer.convBias, dtBias: layer.dtBias, a: layer.a,
         d: layer.d)
-      let state = MambaScanState(sequences: R, inner: layer.inner, dtype: dtype, device: gpu)
+      let state = MambaScanStates(
+        layers: 2, sequences: R, inner: layer.inner, dtype: dtype, device: gpu)[1]
       var expectedState: Mamba2State?
       let counts = [1, 4, 2, 25, 16, 64, 65, 130, 256, 13, 100]
       for (scale, n) in counts.enumerated() {
@@ -239,6 +240,41 @@ struct CUDAKernelsTests {
           squares, (found * found).sum(3), dtype, roundings: 2,
           "squares of scale \(scale)")
       }
+    }
+  }
+
+  /// A first scale of one token that is looked up leaves what its scan leaves.
+  @Test(arguments: types, [1, 70])
+  func keepsAFirstTokenAsTheScanDoes(_ dtype: DType, sequences R: Int) throws {
+    let (layers, classes, width) = (3, 5, 192)
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let weights = (0..<layers).map { index in
+        let layer = Mamba2(
+          Parameters(RandomSource(seed: UInt64(9 + index)), dtype: .float32, device: .cpu),
+          width: width)
+        return MambaScanWeights(
+          convWeight: layer.convWeight.reshape(-1, 4).to(gpu), convBias: layer.convBias.to(gpu),
+          dtBias: layer.dtBias.to(gpu), a: layer.a.to(gpu), d: layer.d.to(gpu))
+      }
+      let (inner, heads) = (2 * width, 2 * width / 64)
+      let projected = random(layers, classes, 2 * inner + 128 + heads, seed: 90, dtype)
+      let own = Tensor.of((0..<R).map { $0 * 3 % classes }, device: gpu)
+      func states() -> MambaScanStates {
+        MambaScanStates(
+          layers: layers, sequences: R, inner: inner, dtype: dtype, device: gpu)
+      }
+      let (found, expected) = (states(), states())
+      kernels.keepFirstToken(
+        projected.slice(2, inner..<projected.length(2)).contiguous(), of: own,
+        MambaScanWeights(stacking: weights), in: found)
+      for layer in 0..<layers {
+        _ = kernels.mambaScan(
+          projected.select(0, layer).embedding(own).unsqueeze(1), weights[layer],
+          state: expected[layer], scale: 0, keepsState: true)
+      }
+      #expect(try found.conv[1].isEqual(to: expected.conv[1]))
+      #expect(try found.ssm.isEqual(to: expected.ssm))
     }
   }
 
@@ -515,21 +551,30 @@ struct FusedModelTests {
   {
     try withInferenceMode {
       try withTorchErrors {
-        for attention in [TransformerConfiguration.AttentionNorm.l2, .scaled] {
+        for (attention, knowsClasses) in [
+          (TransformerConfiguration.AttentionNorm.l2, true), (.l2, false), (.scaled, true),
+        ] {
           let (half, _) = try models(kind, dtype, attention: attention)
           let (full, _) = try models(kind, .float32, attention: attention)
-          let fused = try #require(try FusedTransformer.make(half))
-          let labels: Tensor = .of([1, 2, half.unconditionalLabel], device: gpu)
+          let fused = try #require(
+            try FusedTransformer.make(half, knowsClasses: knowsClasses))
+          #expect((fused.classTable != nil) == knowsClasses)
           let both: Tensor = .of([1, 2, 1000, 1000], device: gpu)
-          let (a, b, c) = (fused.condition(labels), half.condition(both), full.condition(both))
           let state = fused.state(batch: 2)
+          let (a, first) = fused.begin(
+            labels: both.slice(0, 0..<3), sequences: both, state: state)
+          let (b, c) = (half.condition(both), full.condition(both))
           var (readableState, fullState) = (half.initialState(), full.initialState())
           var (foundError, plainError) = (0.0, 0.0)
           for (k, range) in half.configuration.schedule.ranges.enumerated() {
             let input = k == 0 ? nil : random(2, range.count, 32, seed: UInt64(60 + k), .float32)
             let twice = input?.repeated(2, 1, 1)
             let expected = full.step(twice, condition: c, state: &fullState)
-            let found = fused.step(input, scale: k, condition: a, state: state).to(.float32)
+            let found =
+              (input.map {
+                fused.step(
+                  fused.input($0, scale: k), scale: k, condition: a, state: state)
+              } ?? first).to(.float32)
             let plain = half.step(twice, condition: b, state: &readableState)
             #expect(
               try distance(found, expected) <= 3 * distance(plain, expected) + 1e-3, "scale \(k)")
@@ -540,7 +585,7 @@ struct FusedModelTests {
             plainError += try squaredError(plain)
           }
           // No further from float32 than the readable path in the same 16 bits.
-          #expect(foundError <= 1.25 * plainError, "\(attention)")
+          #expect(foundError <= 1.25 * plainError, "\(attention), \(knowsClasses)")
         }
       }
     }

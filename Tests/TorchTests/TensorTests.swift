@@ -32,6 +32,13 @@ import Torch
     #expect(error?.kind == .operation)
   }
 
+  @Test func wholeNumbersAddUp() throws {
+    let (column, row) = (Tensor.of([0, 10], shape: [2, 1]), Tensor.of([3, 5, 7]))
+    let (sums, differences) = try withTorchErrors { (column + row, column - row) }
+    #expect(try sums.elements(as: Int.self) == [3, 5, 7, 13, 15, 17])
+    #expect(try differences.elements(as: Int.self) == [-3, -5, -7, 7, 5, 3])
+  }
+
   @Test func tooLargeATensorIsOutOfMemory() throws {
     let error = #expect(throws: TorchError.self) {
       try withTorchErrors { Tensor.zeros([1 << 46]) }

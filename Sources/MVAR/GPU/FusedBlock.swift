@@ -73,16 +73,8 @@ struct FusedBlock {
     case keys(KeyValueCache)
   }
 
-  func state(sequences: Int, tokens: Int, _ dtype: DType, _ device: Device) -> State {
-    if let mamba {
-      return .mamba(
-        MambaScanState(sequences: sequences, inner: mamba.inner, dtype: dtype, device: device))
-    }
-    let width = block.attention.heads * TransformerConfiguration.headSize
-    return .keys(
-      KeyValueCache(
-        sequences: sequences, capacity: tokens, width: width, dtype: dtype, device: device))
-  }
+  /// The small weights of its scan; nil without one.
+  var scanWeights: MambaScanWeights? { mamba?.scan }
 
   /// `[conditions, (9 or 6)·C]`, in the order of `ada_lin`: gains, scales, shifts.
   func modulations(condition: Tensor, shared: Tensor?) -> ModulationTable {
@@ -104,10 +96,11 @@ struct FusedBlock {
   /// - Parameters:
   ///   - x: the residual stream `[R, n, C]`, changed in place.
   ///   - before: what the block in front has still to add to it.
+  ///   - note: is given what `in_proj` makes, `[R, n, 2·D + 128 + H]`.
   /// - Returns: what this block has still to add.
   func callAsFunction(
     _ x: Tensor, after before: SublayerOutput?, _ table: ModulationTable, state: State,
-    at place: Place
+    at place: Place, noting note: (Tensor) -> Void = { _ in }
   ) -> SublayerOutput {
     let C = x.length(2)
     let sublayers = table.rows.length(1) / (3 * C)
@@ -150,6 +143,7 @@ struct FusedBlock {
     var pending = output(0, attended())
     if let mamba, case .mamba(let state) = state {
       let projected = product(1, adding: pending, mamba.inProj, eight?.inProj)
+      note(projected)
       let (y, squares) = kernels.mambaScan(
         projected, mamba.scan, state: state, scale: place.scale, keepsState: !place.isLast)
       pending = output(

@@ -1,7 +1,7 @@
 import CUDAKernels
 import Torch
 
-/// Sampling for one batch size, as CUDA graphs: one a scale, of which the first has the condition too.
+/// Sampling for one batch size, as CUDA graphs: one a scale, of which the first has what classes decide too.
 ///
 /// The first run of each part does its work operation by operation, the second is recorded, and from then on the part is
 /// one call. All that differs between runs — classes, seeds and settings — lies in tensors that stay in place.
@@ -22,10 +22,11 @@ final class GraphedSampling: @unchecked Sendable {
   private let fHat: Tensor  // float32 [B, Cvae, h, w]
   private let schedule: ScaleSchedule
   private let unconditionalLabel: Int
-  private let states: [FusedBlock.State]
-  /// int64 `[2·B + 1]`: what follows, so that one copy brings both.
+  private let state: FusedState
+  /// int64 `[3·B]`: what follows, so that one copy brings all.
   private let labelsAndSeeds: Tensor
-  private let labels: Tensor  // int64 [B + 1]
+  private let sequences: Tensor  // int64 [2·B]: their labels
+  private let labels: Tensor  // int64 [B + 1]: the first of them
   private let seeds: Tensor  // int64 [B]
   private let settings: Tensor  // float32 [B, 3]: guidance, top-p, top-k
   /// For each scale, int64 `[B, n]`, and where they stand; none where all are drawn.
@@ -49,14 +50,15 @@ final class GraphedSampling: @unchecked Sendable {
     (self.model, self.quantizer, self.form) = (model, quantizer, form)
     schedule = transformer.configuration.schedule
     unconditionalLabel = transformer.unconditionalLabel
-    states = model.state(batch: batch)
+    state = model.state(batch: batch)
     fusedQuantizer = FusedQuantizer(quantizer, schedule, model.kernels)
     fHat = .zeros(
       [batch, quantizer.codebook.length(1), schedule.final.height, schedule.final.width],
       device: device)
-    labelsAndSeeds = .zeros([2 * batch + 1], dtype: .int64, device: device)
-    labels = labelsAndSeeds.slice(0, 0..<batch + 1)
-    seeds = labelsAndSeeds.slice(0, batch + 1..<2 * batch + 1)
+    labelsAndSeeds = .zeros([3 * batch], dtype: .int64, device: device)
+    sequences = labelsAndSeeds.slice(0, 0..<2 * batch)
+    labels = sequences.slice(0, 0..<batch + 1)
+    seeds = labelsAndSeeds.slice(0, 2 * batch..<3 * batch)
     settings = .zeros([batch, 3], device: device)
     given =
       !form.takesGiven
@@ -81,8 +83,9 @@ final class GraphedSampling: @unchecked Sendable {
       values + Array(repeating: values[values.count - 1], count: batch - values.count)
     }
     let bits = padded(seeds).map { Int(bitPattern: UInt($0)) }
+    let unconditional = Array(repeating: unconditionalLabel, count: batch)
     labelsAndSeeds.copyInPlace(
-      from: .of(padded(labels) + [unconditionalLabel] + bits), nonBlocking: true)
+      from: .of(padded(labels) + unconditional + bits), nonBlocking: true)
     if let given {
       for (k, place) in self.given.enumerated() {
         place.tokens.slice(0, 0..<labels.count).copyInPlace(from: given.tokens[k])
@@ -104,21 +107,22 @@ final class GraphedSampling: @unchecked Sendable {
     let step: Step
     if k == 0 {
       step = try first.run {
-        let condition = model.condition(labels)
-        return (condition, try draw(0, after: nil, condition))
+        let (condition, logits) = model.begin(labels: labels, sequences: sequences, state: state)
+        return (condition, try draw(0, logits))
       }.step
     } else {
       let (condition, firstStep) = first.result!
       let before = k == 1 ? firstStep : later[k - 2].result!
-      step = try later[k - 1].run { try draw(k, after: before, condition) }
+      step = try later[k - 1].run {
+        let x = model.input(before.next!, scale: k)
+        return try draw(k, model.step(x, scale: k, condition: condition, state: state))
+      }
     }
     return (step.tokens, fHat)
   }
 
-  private func draw(
-    _ k: Int, after before: Step?, _ condition: FusedTransformer.Condition
-  ) throws -> Step {
-    let logits = model.step(before?.next, scale: k, condition: condition, state: states)
+  /// - Parameter logits: before guidance, `[2·B, n, V]`.
+  private func draw(_ k: Int, _ logits: Tensor) throws -> Step {
     let drawn = try model.kernels.drawTokens(
       logits, seeds: seeds, settings: settings, progress: Sampler.progress(k, schedule),
       domain: TokenDraw.domain(scale: k), spoiling: fHat)

@@ -2,7 +2,7 @@ import CUDAKernels
 import Torch
 
 /// Where the time of sampling on a GPU goes: every part of the blocks, measured alone in a graph of all blocks, so that
-/// weights come from memory as they do in a whole run.
+/// weights come from memory as they do in a whole run. A first scale that is looked up has no parts.
 struct PartTimes {
   /// Milliseconds, by part and scale, of all blocks together.
   private(set) var milliseconds: [(part: String, scales: [Double])] = []
@@ -12,10 +12,11 @@ struct PartTimes {
     let table = fused.condition(
       .zeros([batch + 1], dtype: .int64, device: transformer.head.weight.device)
     ).blocks[0]
-    let states = fused.state(batch: batch)
+    let state = fused.state(batch: batch)
     for part in FusedBlock.Part.allCases {
       guard let width = fused.blocks[0].inputWidth(of: part) else { continue }
-      let scales = try schedule.ranges.enumerated().map { k, range in
+      let scales = try schedule.ranges.enumerated().map { k, range -> Double in
+        if k == 0, fused.classTable != nil { return 0 }
         let place = FusedBlock.Place(
           scale: k, firstToken: range.lowerBound, isLast: k == schedule.count - 1)
         // Random, as constant numbers make a GPU faster than it is.
@@ -23,8 +24,8 @@ struct PartTimes {
           .to(table.rows.dtype, device: table.rows.device)
           .repeated(2 * batch, 1, 1)
         return try Self.median(runs) {
-          for (block, state) in zip(fused.blocks, states) {
-            _ = block.run(part, x, table, state: state, at: place)
+          for (index, block) in fused.blocks.enumerated() {
+            _ = block.run(part, x, table, state: state[index], at: place)
           }
         }
       }

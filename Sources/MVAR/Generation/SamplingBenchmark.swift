@@ -139,7 +139,9 @@ public actor SamplingBenchmark {
 
   /// Seconds that no implementation beats for a batch, with guidance and in 16 bits, on a device of such rates.
   public func floor(batch: Int, _ rates: DeviceRates) -> Double {
-    SamplingFloor(transformer, tokenizer).seconds(batch: batch, rates)
+    SamplingFloor(
+      transformer, tokenizer, knowsClasses: fused?.transformer.classTable != nil
+    ).seconds(batch: batch, rates)
   }
 
   /// The most memory that was held on the GPU, in bytes; nil on a CPU.

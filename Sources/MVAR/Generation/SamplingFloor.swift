@@ -31,14 +31,23 @@ public struct DeviceRates: Sendable, Hashable, Codable {
 }
 
 /// The time that no implementation beats: every scale reads the weights once, and multiplies every token of every
-/// sequence with them.
+/// sequence with them; but for a first scale that classes decide, which is computed when a model is loaded.
 struct SamplingFloor {
   /// Weights of the transformer that every token meets.
-  let weights: Int
-  private let schedule: ScaleSchedule
+  private let weights: Int
+  private let sizes: [ScaleSchedule.Size]
   private let decoderOperations: Double
 
-  init(_ transformer: Transformer, _ tokenizer: Tokenizer) {
+  /// - Parameter knowsClasses: whether the first scale is looked up (``ClassTable``).
+  init(_ transformer: Transformer, _ tokenizer: Tokenizer, knowsClasses: Bool) {
+    weights = Self.weights(of: transformer)
+    let schedule = transformer.configuration.schedule
+    sizes = Array(schedule.sizes.dropFirst(knowsClasses ? 1 : 0))
+    decoderOperations = tokenizer.decoder.operations(on: schedule.final)
+  }
+
+  /// How many weights of a transformer every token meets.
+  static func weights(of transformer: Transformer) -> Int {
     let blocks = transformer.blocks.flatMap { block in
       [
         block.attention.qkv, block.attention.projection, block.feedForward.fc1,
@@ -46,17 +55,15 @@ struct SamplingFloor {
       ]
         + (block.mamba.map { [$0.inProj, $0.outProj] } ?? [])
     }
-    weights = (blocks + [transformer.head, transformer.wordEmbedding]).reduce(0) {
+    return (blocks + [transformer.head, transformer.wordEmbedding]).reduce(0) {
       $0 + $1.weight.count
     }
-    schedule = transformer.configuration.schedule
-    decoderOperations = tokenizer.decoder.operations(on: schedule.final)
   }
 
   /// Seconds for a batch with guidance, in 16 bits.
   func seconds(batch: Int, _ rates: DeviceRates) -> Double {
     let reading = Double(2 * weights) / rates.bytesPerSecond
-    let scales = schedule.sizes.map { size in
+    let scales = sizes.map { size in
       max(reading, Double(2 * batch * size.count * 2 * weights) / rates.operationsPerSecond)
     }
     return scales.reduce(0, +) + Double(batch) * decoderOperations / rates.operationsPerSecond
