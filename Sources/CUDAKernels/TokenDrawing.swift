@@ -10,6 +10,9 @@ extension CUDAKernels {
   /// 512 threads can keep 8 keys each to themselves; more lie in shared memory.
   private static func keysFitRegisters(_ V: Int) -> Bool { V <= 8 * 512 && V % 8 == 0 }
 
+  /// A little less than the bins and candidates of a block.
+  private static let drawBytes = 32 << 10
+
   /// Guidance, top-k, top-p and the draw, without sorting.
   ///
   /// Masses are integers of 31 bits behind the point, so that sums do not depend on their order.
@@ -29,9 +32,14 @@ extension CUDAKernels {
   ) throws -> Tensor {
     let (R, n, V) = logits.shape3
     let tokens = Tensor.empty([R / 2, n], dtype: .int64, device: logits.device)
+    // Blocks that begin while the product in front still runs would all share the few multiprocessors that it leaves free,
+    // unless each needs more than half of one.
+    let isSpread = n * R / 2 <= multiprocessors
     let draw =
       Self.keysFitRegisters(V)
-      ? try kernel("token_draw_in_registers", sharedBytes: 0)
+      ? try kernel(
+        "token_draw_in_registers",
+        sharedBytes: isSpread ? max(0, largestSharedMemory / 2 - Self.drawBytes) : 0)
       : try kernel("token_draw", sharedBytes: 4 * V)
     draw(
       grid: (n, R / 2, 1), threads: 512, overlaps: true,
