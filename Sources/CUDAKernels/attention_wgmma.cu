@@ -13,20 +13,83 @@ __device__ __forceinline__ float unit_factor(const uint4 *numbers) {
   return rsqrtf(fmaxf(sum_of_four(squares), 1e-24f));
 }
 
+/// What a row of a box is multiplied by to be a unit vector, for two neighbouring threads, each of which looks at one half.
+__device__ __forceinline__ float unit_factor(const unsigned char *box, int row, int half) {
+  float squares = 0.f;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    float numbers[8];
+    unpack(*reinterpret_cast<const uint4 *>(box + place_in_box(row, half * 4 + i)), numbers);
+    for (int c = 0; c < 8; c++) squares += numbers[c] * numbers[c];
+  }
+  squares += __shfl_xor_sync(~0u, squares, 1);
+  return rsqrtf(fmaxf(squares, 1e-24f));
+}
+
 /// What rows of boxes are multiplied by to be unit vectors, two threads a row.
 template <int THREADS>
 __device__ __forceinline__ void measure_rows(float *factors, const unsigned char *matrix, int rows) {
   const int half = threadIdx.x % 2;
   for (int row = threadIdx.x / 2; row < rows; row += THREADS / 2) {
-    float squares = 0.f;
+    const float factor = unit_factor(matrix, row, half);
+    if (half == 0) factors[row] = factor;
+  }
+}
+
+// Scores of 64 queries and 64 keys are a group's sums: a lane has 16 of each of two rows, the halves of what follows.
+
+/// Multiplies scores by what their 64 keys are multiplied by.
+__device__ __forceinline__ void multiply_by_key_factors(float *s, const float *factors) {
+  const int t = threadIdx.x % 4;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      float numbers[8];
-      unpack(*reinterpret_cast<const uint4 *>(matrix + place_in_box(row, half * 4 + i)), numbers);
-      for (int c = 0; c < 8; c++) squares += numbers[c] * numbers[c];
+  for (int i = 0; i < 8; i++) {
+    const float2 key = *reinterpret_cast<const float2 *>(factors + i * 8 + 2 * t);
+    s[4 * i] *= key.x, s[4 * i + 1] *= key.y, s[4 * i + 2] *= key.x, s[4 * i + 3] *= key.y;
+  }
+}
+
+/// Of keys from `start` on, those from `end` on get no weight.
+__device__ __forceinline__ void leave_out_keys(float *s, int start, int end) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < 32; i++) s[i] = start + i / 4 * 8 + 2 * t + i % 2 < end ? s[i] : -1e30f;
+}
+
+/// The highest score of a row, or `top` where that is higher.
+__device__ __forceinline__ float highest_score(const float *s, int half, float top) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) top = fmaxf(top, fmaxf(s[4 * i + 2 * half], s[4 * i + 2 * half + 1]));
+  top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+  return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+}
+
+/// Multiplies a row's sums.
+__device__ __forceinline__ void multiply_row(float *o, int half, float factor) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) o[4 * i + 2 * half] *= factor, o[4 * i + 2 * half + 1] *= factor;
+}
+
+/// Divides sums by their total weights and writes a warp's 16 rows of a head, of which those before `n` exist, to out [R, n, C].
+/// They go through rows of a box from `first_row` on, which no other warp uses, so that whole lines are written.
+__device__ __forceinline__ void write_rows(half_t *out, int C, int head, int first_token, int n, const float *o, const float *total,
+                                           unsigned char *box, int first_row) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const float factor = 1.f / sum_of_four(total[half]);
+    for (int i = 0; i < 8; i++) {
+      unsigned char *const eight = box + place_in_box(first_row + g + 8 * half, i);
+      *reinterpret_cast<uint32 *>(eight + 4 * t) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
     }
-    squares += __shfl_xor_sync(~0u, squares, 1);
-    if (half == 0) factors[row] = rsqrtf(fmaxf(squares, 1e-24f));
+  }
+  __syncwarp();
+  const int eight = lane % 8;
+  half_t *const target = out + (static_cast<long long>(blockIdx.z) * n + first_token) * C + head * 64 + eight * 8;
+#pragma unroll
+  for (int row = lane / 8; row < 16; row += 4) {
+    if (first_token + row < n) {
+      store16(target + row * C, *reinterpret_cast<const uint4 *>(box + place_in_box(first_row + row, eight)));
+    }
   }
 }
 
@@ -105,31 +168,16 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
     for (int start = 0; start < n; start += 64) {
       wait_for_products_but<0>();
       settle(s);
-      if (unit) {
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-          const float2 key = *reinterpret_cast<const float2 *>(key_factors + start + i * 8 + 2 * t);
-          s[4 * i] *= key.x, s[4 * i + 1] *= key.y, s[4 * i + 2] *= key.x, s[4 * i + 3] *= key.y;
-        }
-      }
-      if (n - start < 64) {
-#pragma unroll
-        for (int i = 0; i < 32; i++) s[i] = start + i / 4 * 8 + 2 * t + i % 2 < n ? s[i] : -1e30f;
-      }
+      if (unit) multiply_by_key_factors(s, key_factors + start);
+      if (n - start < 64) leave_out_keys(s, start, n);
       float offsets[2] = {own_scale, own_scale};
       if (!is_bounded) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          float top = highest[half];
-#pragma unroll
-          for (int i = 0; i < 8; i++) top = fmaxf(top, fmaxf(s[4 * i + 2 * half], s[4 * i + 2 * half + 1]));
-          top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-          top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+          const float top = highest_score(s, half, highest[half]);
           const float fade = exp2f((highest[half] - top) * factors[half]);
           highest[half] = top, total[half] *= fade, offsets[half] = top * factors[half];
-          if (start == 0) continue;
-#pragma unroll
-          for (int i = 0; i < 8; i++) o[4 * i + 2 * half] *= fade, o[4 * i + 2 * half + 1] *= fade;
+          if (start > 0) multiply_row(o, half, fade);
         }
       }
       uint32 weights[4][4];
@@ -153,25 +201,7 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
     }
     wait_for_products_but<0>();
     settle(o);
-
-    // Through the warp's own queries, so that whole lines are written.
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const float factor = 1.f / sum_of_four(total[half]);
-      for (int i = 0; i < 8; i++) {
-        unsigned char *const eight = queries + place_in_box(own_row + g + 8 * half, i);
-        *reinterpret_cast<uint32 *>(eight + 4 * t) = pack(o[4 * i + 2 * half] * factor, o[4 * i + 2 * half + 1] * factor);
-      }
-    }
-    __syncwarp();
-    const int eight = lane % 8;
-    half_t *const target = out + (static_cast<long long>(blockIdx.z) * n + first_token) * C + head * 64 + eight * 8;
-#pragma unroll
-    for (int row = lane / 8; row < 16; row += 4) {
-      if (first_token + row < n) {
-        store16(target + row * C, *reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + row, eight)));
-      }
-    }
+    write_rows(out, C, head, first_token, n, o, total, queries, own_row);
   }
 }
 
