@@ -79,7 +79,7 @@ struct Compiler {
 CUtensorMap tensor_map(const ct_matrix &matrix) {
   CUtensorMap map;
   const cuuint64_t sizes[] = {matrix.columns, matrix.rows, matrix.count};
-  const cuuint64_t bytes_of_row_and_matrix[] = {2 * matrix.columns, 2 * matrix.columns * matrix.rows};
+  const cuuint64_t bytes_of_row_and_matrix[] = {2 * matrix.columns, 2 * matrix.columns * matrix.apart};
   const cuuint32_t box[] = {64, matrix.box_rows, 1}, steps[] = {1, 1, 1};
   const auto &driver = Driver::shared();
   driver.check(driver.encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, matrix.count == 0 ? 2 : 3, matrix.address, sizes,

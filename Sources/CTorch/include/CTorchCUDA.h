@@ -34,6 +34,9 @@ typedef struct {
   uint64_t count;
   uint64_t rows;
   uint64_t columns;
+  /// So many rows from where one matrix begins to where the next one does: `rows`, or more where rows between them are none
+  /// of theirs.
+  uint64_t apart;
   uint32_t box_rows;
 } ct_matrix;
 
@@ -64,7 +67,7 @@ typedef struct {
 #undef CT_OP
 
 /// Raised with every change of the table, or of what it takes.
-enum { CT_CUDA_API_VERSION = 3 };
+enum { CT_CUDA_API_VERSION = 4 };
 
 /// Opens TorchShimCUDA; `ct_load` has opened libtorch_cuda before.
 char *ct_load_cuda(const char *const *shim_directories, const CTorchCUDAAPI **api);

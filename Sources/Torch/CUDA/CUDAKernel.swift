@@ -50,10 +50,15 @@ public struct CUDAKernel: @unchecked Sendable {
     }
 
     /// Several matrices, `[count, rows, columns]`: a box has rows of one of them.
-    public init(_ tensor: Tensor, count: Int, rows: Int, columns: Int, boxRows: Int) {
+    ///
+    /// - Parameter apart: of `[count, apart, columns]` each matrix is the first `rows`; those behind them are not read, boxes
+    ///   have zeros in their place. As many as there are rows if left out.
+    public init(
+      _ tensor: Tensor, count: Int, rows: Int, columns: Int, apart: Int? = nil, boxRows: Int
+    ) {
       matrix = ct_matrix(
         address: tensor.address, count: UInt64(count), rows: UInt64(rows),
-        columns: UInt64(columns), box_rows: UInt32(boxRows))
+        columns: UInt64(columns), apart: UInt64(apart ?? rows), box_rows: UInt32(boxRows))
     }
   }
 
