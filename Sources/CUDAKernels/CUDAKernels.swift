@@ -16,6 +16,8 @@ public final class CUDAKernels: @unchecked Sendable {
   let attentionOf4: CUDAKernel
   let attentionOf8: CUDAKernel
   let attentionsAtOnce: [AttentionAtOnce: CUDAKernel]
+  /// None but on Hopper.
+  let streamedAttentions: [StreamedAttention: CUDAKernel]
   let appendKeys: CUDAKernel
   let embedTokens: CUDAKernel
   let mambaShared: CUDAKernel
@@ -68,7 +70,8 @@ public final class CUDAKernels: @unchecked Sendable {
     }
   }
 
-  /// - Parameter largestSharedMemory: less than the GPU has, and no clusters, to see what smaller ones do.
+  /// - Parameter largestSharedMemory: less than the GPU has, no clusters and no streamed attention, to see what smaller ones
+  ///   do.
   init(_ dtype: DType, largestSharedMemory: Int? = nil) throws {
     self.dtype = dtype
     let properties = try CUDA.properties()
@@ -92,6 +95,10 @@ public final class CUDAKernels: @unchecked Sendable {
       uniqueKeysWithValues: AttentionAtOnce.all.filter {
         $0.sharedBytes <= limit && (capability == 90 || !$0.usesMatrixUnits)
       }.map { ($0, try program.kernel($0.name, sharedBytes: $0.sharedBytes)) })
+    streamedAttentions = try Dictionary(
+      uniqueKeysWithValues: StreamedAttention.all.filter {
+        capability == 90 && largestSharedMemory == nil && $0.mostSharedBytes <= limit
+      }.map { ($0, try program.kernel($0.name, sharedBytes: $0.mostSharedBytes)) })
     appendKeys = try program.kernel("append_keys")
     embedTokens = try program.kernel("embed_tokens")
     geluTo8 = try program.kernel("gelu_to_8")
@@ -154,7 +161,7 @@ public final class CUDAKernels: @unchecked Sendable {
       PackageResources.common_cu, PackageResources.gate_cu, PackageResources.matrix_units_cu,
       PackageResources.modulated_norm_cu,
       PackageResources.attention_cu, PackageResources.attention_at_once_cu,
-      PackageResources.attention_wgmma_cu,
+      PackageResources.attention_wgmma_cu, PackageResources.attention_streamed_cu,
       PackageResources.mamba_scan_cu, PackageResources.mamba_scan_wgmma_cu,
       PackageResources.mamba_scan_short_cu,
       PackageResources.mamba_scan_at_once_cu, PackageResources.mamba_scan_of_16_cu,

@@ -88,6 +88,90 @@ struct AttentionAtOnce: Hashable {
   }
 }
 
+/// The form of attention to any number of keys whose keys and values come through rings in shared memory, on Hopper's matrix
+/// units.
+struct StreamedAttention: Hashable {
+  /// A block has 64 queries for each of these.
+  let queryGroups: Int
+  /// So many share the keys of a block. Each pair of these groups has four warps.
+  let keyGroups: Int
+  /// Of a ring: as many as fit beside the other blocks of a multiprocessor.
+  let mostStages: Int
+
+  static let all = [
+    StreamedAttention(queryGroups: 1, keyGroups: 1, mostStages: 4),
+    StreamedAttention(queryGroups: 2, keyGroups: 1, mostStages: 5),
+    StreamedAttention(queryGroups: 1, keyGroups: 2, mostStages: 3),
+    StreamedAttention(queryGroups: 1, keyGroups: 4, mostStages: 3),
+  ]
+
+  private init(queryGroups: Int, keyGroups: Int, mostStages: Int) {
+    (self.queryGroups, self.keyGroups) = (queryGroups, keyGroups)
+    self.mostStages = mostStages
+  }
+
+  /// Nil for so few tokens that heads should share a block.
+  ///
+  /// Where blocks of 64 queries are so few that multiprocessors would be free, or have one group of warps, whose products
+  /// nothing hides, groups share their keys. Where they are many, queries share what is fetched.
+  ///
+  /// - Parameters:
+  ///   - heads: those of all sequences.
+  ///   - multiprocessors: those of the GPU.
+  init?(tokens: Int, keys: Int, heads: Int, multiprocessors: Int) {
+    if keys == tokens, tokens <= 32 { return nil }
+    let blocks = heads * ((tokens + 63) / 64)
+    let groups: (queries: Int, keys: Int) =
+      switch keys {
+      case 129... where blocks <= multiprocessors: (1, 4)
+      case 65... where blocks <= 2 * multiprocessors: (1, 2)
+      default: (tokens > 64 ? 2 : 1, 1)
+      }
+    self = Self.all.first { $0.queryGroups == groups.queries && $0.keyGroups == groups.keys }!
+  }
+
+  var name: String { "attention_streamed_\(queryGroups)_\(keyGroups)" }
+
+  var queries: Int { 64 * queryGroups }
+
+  var threads: Int { 128 * queryGroups * keyGroups }
+
+  /// Of each ring: no more than it has tiles of 64 keys.
+  func stages(keys: Int) -> Int {
+    min(mostStages, ((keys + 63) / 64 + keyGroups - 1) / keyGroups)
+  }
+
+  /// Rows of queries, and the rings, from a multiple of 1024 on.
+  func sharedBytes(stages: Int) -> Int { 1023 + 128 * queries + keyGroups * stages * 128 * 128 }
+
+  var mostSharedBytes: Int { sharedBytes(stages: mostStages) }
+}
+
+/// Where keys and values lie: of each sequence's `rows` rows they are the first `count`.
+struct KeysAndValues {
+  let tensor: Tensor
+  let count: Int
+  let rows: Int
+  let columns: Int
+  let firstKey: Int
+  let firstValue: Int
+  /// Whether keys are unit vectors where queries are to be.
+  let areCached: Bool
+
+  /// Those inside a scale, of `[R, n, 3·C]`.
+  init(of qkv: Tensor) {
+    let (_, n, width) = qkv.shape3
+    (tensor, count, rows, columns) = (qkv, n, n, width)
+    (firstKey, firstValue, areCached) = (width / 3, width / 3 * 2, false)
+  }
+
+  init(of cache: KeyValueCache, count: Int) {
+    let (_, capacity, width) = cache.rows.shape3
+    (tensor, self.count, rows, columns) = (cache.rows, count, capacity, width)
+    (firstKey, firstValue, areCached) = (0, width / 2, true)
+  }
+}
+
 extension CUDAKernels {
   /// Attention inside a scale: `[R, n, 3·C]`, the projections of q, k and v, → `[R, n, C]`. Heads of 64.
   public func attention(
@@ -104,9 +188,7 @@ extension CUDAKernels {
         return attention(form, kernel, qkv, scale)
       }
     }
-    return attention(
-      qkv, keys: .tensor(qkv, offset: C, dtype), values: .tensor(qkv, offset: 2 * C, dtype), R, n,
-      C, keyCount: n, keyStride: width, keyBatch: n * width, areCached: false, scale)
+    return attention(qkv, to: KeysAndValues(of: qkv), scale)
   }
 
   /// Attention to this scale and all before it; `cache` takes this scale's keys and values from row `start` on.
@@ -124,9 +206,7 @@ extension CUDAKernels {
         .tensor(qkv), .tensor(cache.rows), .int(C), .int(capacity), .int(start),
         .int(isUnit ? 1 : 0),
       ])
-    return attention(
-      qkv, keys: .tensor(cache.rows), values: .tensor(cache.rows, offset: C, dtype), R, n, C,
-      keyCount: start + n, keyStride: 2 * C, keyBatch: capacity * 2 * C, areCached: true, scale)
+    return attention(qkv, to: KeysAndValues(of: cache, count: start + n), scale)
   }
 
   private func attention(
@@ -147,27 +227,64 @@ extension CUDAKernels {
     return out
   }
 
-  /// - Parameter areCached: whether keys and values are those of a cache, whose keys are unit vectors where queries are to be.
   private func attention(
-    _ qkv: Tensor, keys: CUDAKernel.Argument, values: CUDAKernel.Argument, _ R: Int, _ n: Int,
-    _ C: Int, keyCount: Int, keyStride: Int, keyBatch: Int, areCached: Bool,
-    _ scale: AttentionScale
+    _ qkv: Tensor, to keys: KeysAndValues, _ scale: AttentionScale
   ) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
+    let heads = C / 64
+    if let form = StreamedAttention(
+      tokens: n, keys: keys.count, heads: R * heads, multiprocessors: multiprocessors),
+      let kernel = streamedAttentions[form]
+    {
+      return attention(form, kernel, qkv, to: keys, scale)
+    }
     let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
     let (scales, constant) = scale.parts
     // Short scales share blocks; long ones have more queries for each key that is loaded.
-    let together = keyCount > n || n > 32 ? 1 : n > 16 ? 2 : 4
+    let together = keys.count > n || n > 32 ? 1 : n > 16 ? 2 : 4
     let (kernel, warps) = n > 64 ? (attentionOf8, 8) : (attentionOf4, 4)
-    let heads = C / 64
     kernel(
       grid: ((n + 16 * warps - 1) / (16 * warps), (heads + together - 1) / together, R),
-      threads: 32 * warps, overlaps: areCached || overlapsProduct(rows: R * n),
+      threads: 32 * warps, overlaps: overlapsWhatIsBefore(qkv, keys),
       [
-        .tensor(qkv), keys, values, .tensor(out), .optional(scales), .float(constant), .int(n),
-        .int(keyCount), .int(3 * C), .int(keyStride), .long(n * 3 * C), .long(keyBatch),
-        .int(scales == nil ? 0 : 1), .int(scales == nil || areCached ? 0 : 1), .int(heads),
-        .int(together),
+        .tensor(qkv), .tensor(keys.tensor, offset: keys.firstKey, dtype),
+        .tensor(keys.tensor, offset: keys.firstValue, dtype), .tensor(out), .optional(scales),
+        .float(constant), .int(n), .int(keys.count), .int(width), .int(keys.columns),
+        .long(n * width), .long(keys.rows * keys.columns), .int(scales == nil ? 0 : 1),
+        .int(scales == nil || keys.areCached ? 0 : 1), .int(heads), .int(together),
       ])
     return out
+  }
+
+  func attention(
+    _ form: StreamedAttention, _ kernel: CUDAKernel, _ qkv: Tensor, to keys: KeysAndValues,
+    _ scale: AttentionScale
+  ) -> Tensor {
+    let (R, n, width) = qkv.shape3
+    let C = width / 3
+    let out = Tensor.empty([R, n, C], dtype: dtype, device: qkv.device)
+    let (scales, constant) = scale.parts
+    let stages = form.stages(keys: keys.count)
+    kernel(
+      grid: ((n + form.queries - 1) / form.queries, C / 64, R), threads: form.threads,
+      sharedBytes: form.sharedBytes(stages: stages), overlaps: overlapsWhatIsBefore(qkv, keys),
+      matrices: [
+        CUDAKernel.Matrix(qkv, count: R, rows: n, columns: width, boxRows: 64),
+        CUDAKernel.Matrix(
+          keys.tensor, count: R, rows: keys.count, columns: keys.columns, apart: keys.rows,
+          boxRows: 64),
+      ],
+      [
+        .tensor(out), .optional(scales), .float(constant), .int(n), .int(keys.count),
+        .int(keys.firstKey), .int(keys.firstValue), .int(scales == nil ? 0 : 1),
+        .int(scales == nil || keys.areCached ? 0 : 1), .int(stages),
+      ])
+    return out
+  }
+
+  /// What fills a cache lets what is behind it start.
+  private func overlapsWhatIsBefore(_ qkv: Tensor, _ keys: KeysAndValues) -> Bool {
+    keys.areCached || overlapsProduct(rows: qkv.length(0) * qkv.length(1))
   }
 }

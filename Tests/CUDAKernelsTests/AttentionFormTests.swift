@@ -34,4 +34,27 @@ import Testing
       }
     }
   }
+
+  /// Rings either hold all tiles, or are refilled before anybody waits for what is not asked for; and they have room for sums.
+  @Test(arguments: [1, 24, 48, 3072])
+  func ringsAreLongEnough(heads: Int) {
+    for tokens in [1, 16, 32, 33, 64, 65, 169, 256, 324, 1024] {
+      for keys in [tokens, tokens + 1, tokens + 70, tokens + 1000] {
+        let form = StreamedAttention(
+          tokens: tokens, keys: keys, heads: heads, multiprocessors: 132)
+        guard let form else {
+          #expect(tokens <= 32 && keys == tokens)
+          continue
+        }
+        #expect(StreamedAttention.all.contains(form))
+        let stages = form.stages(keys: keys)
+        let tiles = ((keys + 63) / 64 + form.keyGroups - 1) / form.keyGroups
+        #expect(stages == tiles || stages >= (form.queryGroups > 1 ? 4 : 3) && stages < tiles)
+        #expect(form.keyGroups == 1 || stages >= form.queryGroups)
+        #expect(stages <= form.mostStages && form.mostStages <= 8)
+        #expect(form.sharedBytes(stages: stages) <= form.mostSharedBytes)
+        #expect(form.mostSharedBytes <= 219 << 10 && form.threads <= 1024)
+      }
+    }
+  }
 }

@@ -64,7 +64,8 @@ struct CUDAKernelsTests {
     arguments: kernelSets,
     [
       (1, 1, 1), (3, 1, 5), (2, 9, 2), (2, 16, 3), (2, 17, 3), (3, 25, 2), (1, 36, 3), (3, 64, 1),
-      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 1024, 1),
+      (2, 65, 3), (1, 100, 2), (2, 169, 2), (1, 256, 4), (24, 130, 3), (1, 257, 2), (2, 324, 3),
+      (1, 576, 1), (1, 1024, 1), (20, 301, 7),
       // So many that few tokens of several heads share a block.
       (40, 1, 4), (40, 9, 5), (20, 16, 8), (40, 25, 4), (70, 64, 2),
     ])
@@ -115,26 +116,76 @@ struct CUDAKernelsTests {
     }
   }
 
-  @Test(arguments: types)
-  func attendsToEarlierScales(_ dtype: DType) throws {
+  @Test(arguments: kernelSets, [(2, 2), (1, 1), (30, 5), (0, 2)])
+  func attendsToEarlierScales(_ set: KernelSet, _ size: (sequences: Int, heads: Int)) throws {
+    let (R, H) = size
+    let dtype = set.dtype
     try withTorchErrors {
-      let kernels = try CUDAKernels.shared(dtype)
-      let (R, H, counts) = (2, 2, [1, 4, 70, 100])
-      let all = random(R, counts.reduce(0, +), 3 * 64 * H, seed: 7, dtype)
+      let kernels = try set.kernels()
+      let counts = [1, 4, 17, 42, 70, 100, 129]
+      let total = counts.reduce(0, +)
+      let all = random(R, total, 3 * 64 * H, seed: 7, dtype)
       let scales = Tensor.randn([H], seed: 8).magnitude() * 5 + 1
       for isUnit in [true, false] {
         let cache = KeyValueCaches(
-          layers: 2, sequences: R, capacity: 200, width: 64 * H, dtype: dtype, device: gpu)[1]
+          layers: 2, sequences: R, capacity: total + 27, width: 64 * H, dtype: dtype, device: gpu)[1]
+        // What lies behind the end has no weight.
+        cache.rows.fillInPlace(.nan)
         var start = 0
         for count in counts {
           let qkv = all.slice(1, start..<start + count).contiguous()
           let found = kernels.attention(
             qkv, scale: isUnit ? .unitVectors(scales.to(gpu)) : .constant(0.1), cache: cache,
             from: start)
-          let seen = all.slice(1, 0..<start + count)
-          let expected = attended(qkv, seen, scales: isUnit ? scales : nil, constant: 0.1)
-          try expectClose(found, expected, dtype)
+          #expect(found.shape == [R, count, 64 * H])
+          if R > 0 {
+            let seen = all.slice(1, 0..<start + count)
+            let expected = attended(qkv, seen, scales: isUnit ? scales : nil, constant: 0.1)
+            try expectClose(found, expected, dtype)
+          }
           start += count
+        }
+      }
+    }
+  }
+
+  /// Every form, whichever is taken for so many tokens: rings that are refilled and rings that are not, groups without queries
+  /// and groups without keys.
+  @Test(
+    arguments: types,
+    [
+      (1, 1, 1, 1), (2, 3, 5, 1), (2, 64, 64, 2), (1, 65, 128, 2), (3, 100, 255, 1),
+      (2, 63, 257, 3),
+      (2, 129, 321, 1), (1, 256, 680, 2), (70, 9, 130, 3), (1, 200, 1001, 1), (1, 1024, 2240, 1),
+    ])
+  func streamsKeysAndValues(_ dtype: DType, _ shape: (Int, Int, Int, Int)) throws {
+    let (R, n, m, H) = shape
+    try withTorchErrors {
+      let kernels = try CUDAKernels.shared(dtype)
+      let all = random(R, m, 3 * 64 * H, seed: 44, dtype)
+      let qkv = all.slice(1, m - n..<m).contiguous()
+      let scales = Tensor.randn([H], seed: 45).magnitude() * 5 + 1
+      for sharpness in [0, 1, 50.0] {
+        // Of constants, of what need not be looked at for the highest score, and of what must be.
+        let isUnit = sharpness > 0
+        let ownScales = sharpness > 1 ? scales * 0.5 + sharpness : scales
+        let scale =
+          isUnit ? AttentionScale.unitVectors(ownScales.to(gpu)) : .constant(0.25 / 8)
+        let roundings = sharpness > 1 ? 16.0 : 4
+        let cache = KeyValueCache(
+          sequences: R, capacity: m + 100, width: 64 * H, dtype: dtype, device: gpu)
+        cache.rows.fillInPlace(.nan)
+        _ = kernels.attention(all, scale: scale, cache: cache, from: 0)
+        let toEarlier = attended(qkv, all, scales: isUnit ? ownScales : nil)
+        let inside = attended(qkv, qkv, scales: isUnit ? ownScales : nil)
+        for (form, kernel) in kernels.streamedAttentions {
+          try expectClose(
+            kernels.attention(
+              form, kernel, qkv, to: KeysAndValues(of: cache, count: m), scale),
+            toEarlier, dtype, roundings: roundings, "\(form.name), keys of a cache")
+          try expectClose(
+            kernels.attention(form, kernel, qkv, to: KeysAndValues(of: qkv), scale), inside, dtype,
+            roundings: roundings, "\(form.name), keys of a scale")
         }
       }
     }
