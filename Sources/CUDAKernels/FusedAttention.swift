@@ -112,8 +112,8 @@ struct StreamedAttention: Hashable {
 
   /// Nil for so few tokens that heads should share a block.
   ///
-  /// Where blocks of 64 queries are so few that multiprocessors would be free, or have one group of warps, whose products
-  /// nothing hides, groups share their keys. Where they are many, queries share what is fetched.
+  /// Where blocks of 64 queries are so few that multiprocessors would have one or two groups of warps, whose products nothing
+  /// hides, groups share their keys, if these are some more than the groups. Where they are many, queries share what is fetched.
   ///
   /// - Parameters:
   ///   - heads: those of all sequences.
@@ -122,9 +122,10 @@ struct StreamedAttention: Hashable {
     if keys == tokens, tokens <= 32 { return nil }
     let blocks = heads * ((tokens + 63) / 64)
     let groups: (queries: Int, keys: Int) =
-      switch keys {
-      case 129... where blocks <= multiprocessors: (1, 4)
-      case 65... where blocks <= 2 * multiprocessors: (1, 2)
+      switch (blocks, keys) {
+      case (...multiprocessors, 193...): (1, 4)
+      case (...(2 * multiprocessors), 257...): (1, 2)
+      case (...(3 * multiprocessors), _): (1, 1)
       default: (tokens > 64 ? 2 : 1, 1)
       }
     self = Self.all.first { $0.queryGroups == groups.queries && $0.keyGroups == groups.keys }!

@@ -53,11 +53,10 @@ struct StreamedAttention {
 /// out [R, n, H·64] = softmax(scale · q·kᵀ) · v, for q in boxes of [R, n, ·] and k, v in boxes of [R, m, ·], all of 64 rows.
 ///
 /// A block has 64·QUERY_GROUPS queries of one head; its keys are dealt out to KEY_GROUPS, tile by tile, each with a ring of its
-/// own. Every pair has a group of four warps. AHEAD: scores of the next tile are made while those of this one become weights,
-/// which takes 32 registers more; otherwise sums are made meanwhile.
+/// own. Every pair has a group of four warps. While scores of a tile become weights, sums of the one before are made.
 /// Grid: groups of queries, heads, sequences. Shared memory: 1023 bytes, 64·QUERY_GROUPS rows of 128, and the rings; of several
 /// KEY_GROUPS each has at least QUERY_GROUPS stages.
-template <int QUERY_GROUPS, int KEY_GROUPS, bool AHEAD>
+template <int QUERY_GROUPS, int KEY_GROUPS>
 __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, const Boxes &keys_of, const StreamedAttention &it) {
   // So many tiles behind what it works on, a group refills a stage: others may be so much slower before it waits for them.
   constexpr int LAG = QUERY_GROUPS > 1 ? 2 : 1;
@@ -108,7 +107,7 @@ __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, cons
   const bool is_bounded = HALF_IS_BFLOAT16 && it.unit_queries && own_scale < 50.f;
   const int own_row = own_queries * 64 + warp * 16;
   const uint64 query_rows = box_descriptor(memory.address + own_queries * 8192);
-  float s[AHEAD ? 2 : 1][32], o[32];
+  float s[32], o[32];
   float factors[2] = {own_scale, own_scale}, highest[2] = {-1e30f, -1e30f}, total[2] = {}, fades[2];
   RingPlace place{0, 0}, behind{0, 0};
 
@@ -191,7 +190,7 @@ __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, cons
 #pragma unroll
   for (int i = 0; i < 32; i++) o[i] = 0.f;
   if (KEY_GROUPS == 1 || steps > 0) {
-    multiply_by_keys(s[0], place);
+    multiply_by_keys(s, place);
     commit_products();
     if (it.unit_queries) {
 #pragma unroll
@@ -208,72 +207,32 @@ __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, cons
       meet();
     }
     wait_for_products_but<0>();
-    settle(s[0]);
-    if (AHEAD) {
-      RingPlace before = place;
-      // Scores of a tile are there; sums of the one before are under way, if there is one.
-      const auto add_up = [&](int i, float *scores) {
-        settle(o);
-        if (i > 0) release(i - 1, before);
-        fade_sums();
-        uint32 weights[4][4];
-        pack_weights(weights, scores);
-        multiply_by_values(weights, place, i > 0);
-      };
-      const auto step = [&](int i, float *now, float *then) {
-        const RingPlace next = place.next(stages);
-        multiply_by_keys(then, next);
-        commit_products();
-        if (it.unit_keys) measure_keys(i + 1, next);
-        weigh(now, i, place);
-        if (it.unit_keys) meet();
-        wait_for_products_but<1>();
-        add_up(i, now);
-        refill(i);
-        wait_for_products_but<1>();
-        settle(then);
-        before = place, place = next;
-      };
-      const auto last_step = [&](int i, float *now) {
-        weigh(now, i, place);
-        wait_for_products_but<0>();
-        add_up(i, now);
-      };
-      int i = 0;
-      for (; i + 2 < steps; i += 2) step(i, s[0], s[AHEAD]), step(i + 1, s[AHEAD], s[0]);
-      if (i + 1 < steps) {
-        step(i, s[0], s[AHEAD]);
-        last_step(i + 1, s[AHEAD]);
-      } else {
-        last_step(i, s[0]);
-      }
-    } else {
-      uint32 weights[4][4];
-      weigh(s[0], 0, place);
-      pack_weights(weights, s[0]);
-      int i = 0;
-      for (; i + 1 < steps; i++) {
-        const RingPlace next = place.next(stages);
-        multiply_by_keys(s[0], next);
-        commit_products();
-        multiply_by_values(weights, place, i > 0);
-        refill(i);
-        if (it.unit_keys) {
-          measure_keys(i + 1, next);
-          meet();
-        }
-        wait_for_products_but<1>();
-        settle(s[0]);
-        weigh(s[0], i + 1, next);
-        wait_for_products_but<0>();
-        settle(o);
-        release(i, place);
-        fade_sums();
-        pack_weights(weights, s[0]);
-        place = next;
-      }
+    settle(s);
+    uint32 weights[4][4];
+    weigh(s, 0, place);
+    pack_weights(weights, s);
+    int i = 0;
+    for (; i + 1 < steps; i++) {
+      const RingPlace next = place.next(stages);
+      multiply_by_keys(s, next);
+      commit_products();
       multiply_by_values(weights, place, i > 0);
+      refill(i);
+      if (it.unit_keys) {
+        measure_keys(i + 1, next);
+        meet();
+      }
+      wait_for_products_but<1>();
+      settle(s);
+      weigh(s, i + 1, next);
+      wait_for_products_but<0>();
+      settle(o);
+      release(i, place);
+      fade_sums();
+      pack_weights(weights, s);
+      place = next;
     }
+    multiply_by_values(weights, place, i > 0);
     wait_for_products_but<0>();
     settle(o);
   }
@@ -325,16 +284,16 @@ __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, cons
   }
 }
 
-#define ATTENTION_STREAMED(QUERY_GROUPS, KEY_GROUPS, AHEAD, BLOCKS)                                                             \
+#define ATTENTION_STREAMED(QUERY_GROUPS, KEY_GROUPS, BLOCKS)                                                                    \
   extern "C" __global__                                                                                                         \
   __launch_bounds__(QUERY_GROUPS * KEY_GROUPS * 128, BLOCKS) void attention_streamed_##QUERY_GROUPS##_##KEY_GROUPS(             \
       const __grid_constant__ Boxes queries, const __grid_constant__ Boxes keys, half_t *out, const float *scales, float scale, \
       int n, int m, int key_column, int value_column, int unit_queries, int unit_keys, int stages) {                            \
-    attention_streamed<QUERY_GROUPS, KEY_GROUPS, AHEAD>(                                                                        \
+    attention_streamed<QUERY_GROUPS, KEY_GROUPS>(                                                                               \
         queries, keys, {out, scales, scale, n, m, key_column, value_column, unit_queries, unit_keys, stages});                  \
   }
-ATTENTION_STREAMED(1, 1, false, 4)
-ATTENTION_STREAMED(2, 1, false, 2)
-ATTENTION_STREAMED(1, 2, false, 2)
-ATTENTION_STREAMED(1, 4, false, 1)
+ATTENTION_STREAMED(1, 1, 4)
+ATTENTION_STREAMED(2, 1, 2)
+ATTENTION_STREAMED(1, 2, 2)
+ATTENTION_STREAMED(1, 4, 1)
 #endif

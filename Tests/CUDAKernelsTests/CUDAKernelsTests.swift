@@ -172,8 +172,8 @@ struct CUDAKernelsTests {
         let scale =
           isUnit ? AttentionScale.unitVectors(ownScales.to(gpu)) : .constant(0.25 / 8)
         let roundings = sharpness > 1 ? 16.0 : 4
-        let cache = KeyValueCache(
-          sequences: R, capacity: m + 100, width: 64 * H, dtype: dtype, device: gpu)
+        let cache = KeyValueCaches(
+          layers: 1, sequences: R, capacity: m + 100, width: 64 * H, dtype: dtype, device: gpu)[0]
         cache.rows.fillInPlace(.nan)
         _ = kernels.attention(all, scale: scale, cache: cache, from: 0)
         let toEarlier = attended(qkv, all, scales: isUnit ? ownScales : nil)
