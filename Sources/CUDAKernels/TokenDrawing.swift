@@ -42,7 +42,7 @@ extension CUDAKernels {
         sharedBytes: isSpread ? max(0, largestSharedMemory / 2 - Self.drawBytes) : 0)
       : try kernel("token_draw", sharedBytes: 4 * V)
     draw(
-      grid: (n, R / 2, 1), threads: 512, overlaps: true,
+      grid: (n, R / 2, 1), threads: 512, overlaps: overlapsProduct(rows: R * n),
       [
         .tensor(logits), .tensor(tokens), .tensor(seeds), .tensor(settings), .float(progress),
         .long(Int(domain)), .int(V), .optional(fHat),
