@@ -38,6 +38,8 @@ struct BenchReport: Encodable {
   let secondsOfFirstRuns: Double
   /// Before them: kernels compiled, or read from where they are kept.
   let secondsOfKernels: Double?
+  /// Then what classes alone decide, where a GPU has room for that.
+  let classTable: SamplingBenchmark.TableSize?
   let rates: DeviceRates?
   /// Seconds an image that no implementation beats on this device.
   let floor: Double?
@@ -48,6 +50,7 @@ struct BenchReport: Encodable {
     case floor = "floor_seconds_per_image"
     case secondsOfFirstRuns = "seconds_of_first_runs"
     case secondsOfKernels = "seconds_of_kernels"
+    case classTable = "class_table"
     case secondsPerImage = "seconds_per_image"
     case secondsByScale = "seconds_by_scale"
     case meanOfResult = "mean_of_result"
@@ -64,6 +67,7 @@ struct BenchReport: Encodable {
     peakDeviceBytes = deviceMemory
     secondsOfFirstRuns = settingUp / .seconds(1)
     secondsOfKernels = benchmark.secondsOfKernels
+    classTable = benchmark.classTable
     self.rates = rates
     self.parts = parts
     let images = Double(command.batch)
@@ -120,12 +124,16 @@ struct BenchReport: Encodable {
     let kernels = secondsOfKernels.map {
       "kernels      \(Quantity.rounded($0, 2)) s to compile, or to read from where they are kept"
     }
-    guard let rates, let floor else { return [kernels, memory].compactMap { $0 } }
+    let classes = classTable.map {
+      "classes      \(Quantity.rounded($0.seconds, 2)) s and "
+        + "\(Quantity.rounded(Double($0.bytes) / 0x1p30, 2)) GiB for the first scale of all of them"
+    }
+    guard let rates, let floor else { return [kernels, classes, memory].compactMap { $0 } }
     let copy = Quantity.rounded(rates.bytesPerSecond / 1e12, 2)
     let product = Quantity.rounded(rates.operationsPerSecond / 1e12, 0)
     let share = Quantity.rounded(100 * floor / secondsPerImage.total, 0)
     return [
-      kernels, memory,
+      kernels, classes, memory,
       "floor        \(Quantity.rounded(floor, 4)) s an image, \(share) % of the time; copies at \(copy) TB/s, "
         + "products at \(product) TFLOP/s",
     ].compactMap { $0 }

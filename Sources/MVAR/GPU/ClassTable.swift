@@ -5,9 +5,10 @@ import Torch
 
 /// What a class alone decides, of all classes: how it modulates every block, the logits of the first scale, whose one token
 /// is the class, and what that token leaves to the scales behind it. A picture then begins with its second scale.
-///
-/// A thousand classes take as long to compute as two or three pictures.
 struct ClassTable {
+  /// What it took to compute.
+  let seconds: Double
+  let bytes: Int
   private let kernels: CUDAKernels
   /// `[blocks · L, (9 or 6)·C]`
   private let modulations: Tensor
@@ -29,15 +30,16 @@ struct ClassTable {
   /// What is never too much, in bytes.
   private static let alwaysAllowed = 256 << 20
 
-  /// Nil for a first scale of several tokens, and where memory is better kept: if it took more than the transformer's weights,
-  /// or if there is too little.
+  /// Nil for a first scale of several tokens, and where memory is better kept: if it took more than the transformer's weights
+  /// or an eighth of what the GPU has, or if there is too little.
   static func make(_ model: FusedTransformer, _ transformer: Transformer) throws -> ClassTable? {
     let configuration = transformer.configuration
     guard configuration.schedule.sizes[0].count == 1 else { return nil }
-    let allowed = max(alwaysAllowed, 2 * SamplingFloor.weights(of: transformer))
+    let weights = 2 * SamplingFloor.weights(of: transformer)
+    let allowed = min(max(alwaysAllowed, weights), try CUDA.properties().memoryBytes / 8)
     guard bytes(configuration) <= allowed else { return nil }
     do {
-      return try withTorchErrors { ClassTable(model, transformer) }
+      return try withTorchErrors { try ClassTable(model, transformer) }
     } catch let error as TorchError where error.kind == .outOfMemory {
       return nil
     }
@@ -55,8 +57,9 @@ struct ClassTable {
     return 2 * (configuration.classes + 1) * label
   }
 
-  private init(_ model: FusedTransformer, _ transformer: Transformer) {
+  private init(_ model: FusedTransformer, _ transformer: Transformer) throws {
     let configuration = transformer.configuration
+    let began = ContinuousClock.now
     let (dtype, device) = (transformer.head.weight.dtype, transformer.head.weight.device)
     let (L, depth, C) = (configuration.classes + 1, configuration.depth, configuration.width)
     var modulations = FilledTable(axis: 1, count: L)
@@ -89,6 +92,9 @@ struct ClassTable {
         left.rows!, MambaScanWeights(stacking: model.blocks.compactMap(\.scanWeights)))
       : .keys(left.rows!.reshape(depth * L, -1))
     firstRows = .of((0..<depth).map { $0 * L }, shape: [depth, 1], device: device)
+    try CUDA.synchronize()
+    seconds = began.duration(to: ContinuousClock.now).seconds
+    bytes = Self.bytes(configuration)
   }
 
   /// As ``FusedTransformer/begin(labels:sequences:state:)``.

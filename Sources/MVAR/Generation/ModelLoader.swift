@@ -87,10 +87,12 @@ actor ModelLoader {
         kernelFailure = "\(error)"
       }
     }
+    let seconds = start.duration(to: clock.now).seconds
     return Loaded(
       transformer: transformer, tokenizer: tokenizer, encoder: encoder, fused: fused,
       kernelFailure: kernelFailure,
-      secondsOfKernels: fused.map { _ in start.duration(to: clock.now).seconds }, options: options)
+      secondsOfKernels: fused.map { seconds - ($0.transformer.classTable?.seconds ?? 0) },
+      options: options)
   }
 
   /// Compares what the headers tell, before anything large is read.

@@ -20,6 +20,13 @@ public actor SamplingBenchmark {
     public var total: Double { transformer + decoder }
   }
 
+  /// What it takes to know what classes alone decide: how they modulate every block, and the first scale.
+  public struct TableSize: Sendable, Hashable, Codable {
+    /// To compute it, when a model is loaded.
+    public let seconds: Double
+    public let bytes: Int
+  }
+
   private let executor: TensorExecutor
   public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
@@ -33,6 +40,8 @@ public actor SamplingBenchmark {
   public nonisolated let kernelFailure: String?
   /// What it took to compile the GPU's fused kernels, or to read them from where they are kept; nil where there are none.
   public nonisolated let secondsOfKernels: Double?
+  /// What a GPU knows of all classes from loading on; nil where each batch computes it.
+  public nonisolated let classTable: TableSize?
   private let transformer: Transformer
   private let tokenizer: Tokenizer
   private let fused: FusedModel?
@@ -65,6 +74,9 @@ public actor SamplingBenchmark {
     fused = loaded.fused
     kernelFailure = loaded.kernelFailure
     secondsOfKernels = loaded.secondsOfKernels
+    classTable = loaded.fused?.transformer.classTable.map {
+      TableSize(seconds: $0.seconds, bytes: $0.bytes)
+    }
     configuration = loaded.transformer.configuration
     dtype = loaded.options.dtype
     device = loaded.options.device
