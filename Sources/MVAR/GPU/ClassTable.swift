@@ -68,19 +68,27 @@ struct ClassTable {
     var left = FilledTable(axis: 1, count: L)
     for start in stride(from: 0, to: L, by: Self.chunk) {
       let own = start..<min(start + Self.chunk, L)
-      let labels = Tensor.of(Array(own), device: device)
-      let condition = model.condition(labels)
-      let state = FusedState(configuration, sequences: own.count, tokens: 1, dtype, device)
-      var projected: [Tensor] = []
-      let ownLogits = model.step(
-        model.firstInput(labels), scale: 0, condition: condition, state: state
-      ) { _, all in projected.append(all.select(1, 0).slice(1, 2 * C..<all.length(2))) }
-      modulations.fill(own, with: .stack(condition.blocks.map(\.rows), axis: 0))
-      head.fill(own, with: condition.head.rows)
-      logits.fill(own, with: ownLogits.select(1, 0))
-      switch state {
-      case .mamba: left.fill(own, with: .stack(projected, axis: 0))
-      case .keys(let caches): left.fill(own, with: caches.rows.select(2, 0))
+      // Thrown before anything is made of what could not be computed.
+      let (condition, projected, ownLogits, state) = try withTorchErrors {
+        let labels = Tensor.of(Array(own), device: device)
+        let condition = model.condition(labels)
+        let state = FusedState(configuration, sequences: own.count, tokens: 1, dtype, device)
+        var projected: [Tensor] = []
+        let logits = model.step(
+          model.firstInput(labels), scale: 0, condition: condition, state: state
+        ) { _, all in projected.append(all.select(1, 0)) }
+        return (condition, projected, logits, state)
+      }
+      try withTorchErrors {
+        modulations.fill(own, with: .stack(condition.blocks.map(\.rows), axis: 0))
+        head.fill(own, with: condition.head.rows)
+        logits.fill(own, with: ownLogits.select(1, 0))
+        switch state {
+        case .mamba:
+          let withoutGates = projected.map { $0.slice(1, 2 * C..<$0.length(1)) }
+          left.fill(own, with: .stack(withoutGates, axis: 0))
+        case .keys(let caches): left.fill(own, with: caches.rows.select(2, 0))
+        }
       }
     }
     kernels = model.kernels
@@ -130,6 +138,8 @@ private struct FilledTable {
   mutating func fill(_ labels: Range<Int>, with part: Tensor) {
     if rows == nil {
       var shape = part.shape
+      // Of what could not be had nothing is made; the scope throws why.
+      guard axis < shape.count else { return }
       shape[axis] = count
       rows = .empty(shape, dtype: part.dtype, device: part.device)
     }

@@ -42,7 +42,7 @@ final class FusedTransformer {
     let head: ModulationTable
   }
 
-  /// - Parameter labels: int64 `[B + 1]`, the last of them the unconditional label.
+  /// - Parameter labels: int64 `[B + 1]`, the last of them the unconditional label; or any labels, each for a sequence of its own.
   func condition(_ labels: Tensor) -> Condition {
     let active = transformer.classEmbedding.embedding(labels).silu()
     let shared = transformer.sharedModulator.map { linear($0, active) }
