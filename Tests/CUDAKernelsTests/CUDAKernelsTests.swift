@@ -128,7 +128,8 @@ struct CUDAKernelsTests {
       let scales = Tensor.randn([H], seed: 8).magnitude() * 5 + 1
       for isUnit in [true, false] {
         let cache = KeyValueCaches(
-          layers: 2, sequences: R, capacity: total + 27, width: 64 * H, dtype: dtype, device: gpu)[1]
+          layers: 2, sequences: R, capacity: total + 27, width: 64 * H, dtype: dtype, device: gpu)[
+            1]
         // What lies behind the end has no weight.
         cache.rows.fillInPlace(.nan)
         var start = 0
