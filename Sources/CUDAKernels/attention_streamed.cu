@@ -192,16 +192,7 @@ __device__ __forceinline__ void attention_streamed(const Boxes &queries_of, cons
   if (KEY_GROUPS == 1 || steps > 0) {
     multiply_by_keys(s, place);
     commit_products();
-    if (it.unit_queries) {
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        uint4 numbers[2];
-        for (int i = 0; i < 2; i++) {
-          numbers[i] = *reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + g + 8 * half, 2 * t + i));
-        }
-        factors[half] *= unit_factor(numbers);
-      }
-    }
+    if (it.unit_queries) multiply_by_unit_factors(factors, queries, own_row + g, t);
     if (it.unit_keys) {
       measure_keys(0, place);
       meet();

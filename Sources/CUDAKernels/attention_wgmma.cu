@@ -26,6 +26,17 @@ __device__ __forceinline__ float unit_factor(const unsigned char *box, int row, 
   return rsqrtf(fmaxf(squares, 1e-24f));
 }
 
+/// Multiplies the factors of a row of a box and of the eighth behind it by what makes unit vectors of them, for the four lanes of
+/// both, of which this is lane t.
+__device__ __forceinline__ void multiply_by_unit_factors(float *factors, const unsigned char *box, int row, int t) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    uint4 numbers[2];
+    for (int i = 0; i < 2; i++) numbers[i] = *reinterpret_cast<const uint4 *>(box + place_in_box(row + 8 * half, 2 * t + i));
+    factors[half] *= unit_factor(numbers);
+  }
+}
+
 /// What rows of boxes are multiplied by to be unit vectors, two threads a row.
 template <int THREADS>
 __device__ __forceinline__ void measure_rows(float *factors, const unsigned char *matrix, int rows) {
@@ -154,16 +165,7 @@ __device__ __forceinline__ void attention_by_groups(const Boxes &qkv, half_t *ou
     multiply_by_keys(0);
     commit_products();
     float factors[2] = {own_scale, own_scale};
-    if (unit) {
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        uint4 numbers[2];
-        for (int i = 0; i < 2; i++) {
-          numbers[i] = *reinterpret_cast<const uint4 *>(queries + place_in_box(own_row + g + 8 * half, 2 * t + i));
-        }
-        factors[half] *= unit_factor(numbers);
-      }
-    }
+    if (unit) multiply_by_unit_factors(factors, queries, own_row + g, t);
     float highest[2] = {-1e30f, -1e30f}, total[2] = {};
     for (int start = 0; start < n; start += 64) {
       wait_for_products_but<0>();
