@@ -9,13 +9,18 @@ public struct KeyValueCache {
 public struct KeyValueCaches {
   /// `[layers, R, capacity, 2·C]`
   public let rows: Tensor
+  private let count: Int
 
   public init(layers: Int, sequences: Int, capacity: Int, width: Int, dtype: DType, device: Device)
   {
+    count = layers
     rows = .empty([layers, sequences, capacity, 2 * width], dtype: dtype, device: device)
   }
 
-  public subscript(layer: Int) -> KeyValueCache { KeyValueCache(rows: rows.select(0, layer)) }
+  /// Each layer's own.
+  public var layers: [KeyValueCache] {
+    (0..<count).map { KeyValueCache(rows: rows.select(0, $0)) }
+  }
 }
 
 /// How scores are made of queries and keys.

@@ -14,16 +14,21 @@ public struct MambaScanStates {
   let conv: [Tensor]
   /// `[layers, R, H, 64, 64]`
   let ssm: Tensor
+  private let count: Int
 
   public init(layers: Int, sequences R: Int, inner: Int, dtype: DType, device: Device) {
+    count = layers
     conv = (0..<2).map { _ in
       .empty([layers, R, 3, inner + 128], dtype: dtype, device: device)
     }
     ssm = .empty([layers, R, inner / 64, 64, 64], dtype: dtype, device: device)
   }
 
-  public subscript(layer: Int) -> MambaScanState {
-    MambaScanState(conv: conv.map { $0.select(0, layer) }, ssm: ssm.select(0, layer))
+  /// Each layer's own.
+  public var layers: [MambaScanState] {
+    (0..<count).map { layer in
+      MambaScanState(conv: conv.map { $0.select(0, layer) }, ssm: ssm.select(0, layer))
+    }
   }
 }
 

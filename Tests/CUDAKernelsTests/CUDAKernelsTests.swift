@@ -128,8 +128,8 @@ struct CUDAKernelsTests {
       let scales = Tensor.randn([H], seed: 8).magnitude() * 5 + 1
       for isUnit in [true, false] {
         let cache = KeyValueCaches(
-          layers: 2, sequences: R, capacity: total + 27, width: 64 * H, dtype: dtype, device: gpu)[
-            1]
+          layers: 2, sequences: R, capacity: total + 27, width: 64 * H, dtype: dtype, device: gpu
+        ).layers[1]
         // What lies behind the end has no weight.
         cache.rows.fillInPlace(.nan)
         var start = 0
@@ -174,7 +174,8 @@ struct CUDAKernelsTests {
           isUnit ? AttentionScale.unitVectors(ownScales.to(gpu)) : .constant(0.25 / 8)
         let roundings = sharpness > 1 ? 16.0 : 4
         let cache = KeyValueCaches(
-          layers: 1, sequences: R, capacity: m + 100, width: 64 * H, dtype: dtype, device: gpu)[0]
+          layers: 1, sequences: R, capacity: m + 100, width: 64 * H, dtype: dtype, device: gpu
+        ).layers[0]
         cache.rows.fillInPlace(.nan)
         _ = kernels.attention(all, scale: scale, cache: cache, from: 0)
         let toEarlier = attended(qkv, all, scales: isUnit ? ownScales : nil)
@@ -270,7 +271,8 @@ struct CUDAKernelsTests {
         convWeight: layer.convWeight, convBias: layer.convBias, dtBias: layer.dtBias, a: layer.a,
         d: layer.d)
       let state = MambaScanStates(
-        layers: 2, sequences: R, inner: layer.inner, dtype: dtype, device: gpu)[1]
+        layers: 2, sequences: R, inner: layer.inner, dtype: dtype, device: gpu
+      ).layers[1]
       var expectedState: Mamba2State?
       let counts = [1, 4, 2, 25, 16, 64, 65, 130, 256, 13, 100]
       for (scale, n) in counts.enumerated() {
@@ -323,7 +325,7 @@ struct CUDAKernelsTests {
       for layer in 0..<layers {
         _ = kernels.mambaScan(
           projected.select(0, layer).embedding(own).unsqueeze(1), weights[layer],
-          state: expected[layer], scale: 0, keepsState: true)
+          state: expected.layers[layer], scale: 0, keepsState: true)
       }
       #expect(try found.conv[1].isEqual(to: expected.conv[1]))
       #expect(try found.ssm.isEqual(to: expected.ssm))
@@ -625,7 +627,7 @@ struct FusedModelTests {
             let found =
               (input.map {
                 fused.step(
-                  fused.input($0, scale: k), scale: k, condition: a, state: state)
+                  fused.input($0, scale: k), scale: k, condition: a, state: state.blocks)
               } ?? first).to(.float32)
             let plain = half.step(twice, condition: b, state: &readableState)
             #expect(

@@ -62,6 +62,7 @@ struct ClassTable {
     let began = ContinuousClock.now
     let (dtype, device) = (transformer.head.weight.dtype, transformer.head.weight.device)
     let (L, depth, C) = (configuration.classes + 1, configuration.depth, configuration.width)
+    let isMamba = configuration.kind == .mvar
     var modulations = FilledTable(axis: 1, count: L)
     var head = FilledTable(axis: 0, count: L)
     var logits = FilledTable(axis: 0, count: L)
@@ -72,10 +73,14 @@ struct ClassTable {
       let (condition, projected, ownLogits, state) = try withTorchErrors {
         let labels = Tensor.of(Array(own), device: device)
         let condition = model.condition(labels)
-        let state = FusedState(configuration, sequences: own.count, tokens: 1, dtype, device)
+        let state = FusedState(
+          configuration, layers: isMamba ? 1 : depth, sequences: own.count, tokens: 1, dtype,
+          device)
+        // What scans leave nobody reads, so that they may leave it in one place.
+        let blocks = isMamba ? Array(repeating: state.blocks[0], count: depth) : state.blocks
         var projected: [Tensor] = []
         let logits = model.step(
-          model.firstInput(labels), scale: 0, condition: condition, state: state
+          model.firstInput(labels), scale: 0, condition: condition, state: blocks
         ) { _, all in projected.append(all.select(1, 0)) }
         return (condition, projected, logits, state)
       }
@@ -95,7 +100,7 @@ struct ClassTable {
     self.modulations = modulations.rows!.reshape(depth * L, -1)
     (self.head, self.logits) = (head.rows!, logits.rows!)
     self.left =
-      configuration.kind == .mvar
+      isMamba
       ? .projected(
         left.rows!, MambaScanWeights(stacking: model.blocks.compactMap(\.scanWeights)))
       : .keys(left.rows!.reshape(depth * L, -1))

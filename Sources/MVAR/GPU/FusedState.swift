@@ -6,12 +6,14 @@ enum FusedState {
   case mamba(MambaScanStates)
   case keys(KeyValueCaches)
 
-  /// - Parameter tokens: how many are kept where keys are; nil for all of a picture.
+  /// - Parameters:
+  ///   - layers: nil for all.
+  ///   - tokens: how many are kept where keys are; nil for all of a picture.
   init(
-    _ configuration: TransformerConfiguration, sequences: Int, tokens: Int? = nil, _ dtype: DType,
-    _ device: Device
+    _ configuration: TransformerConfiguration, layers: Int? = nil, sequences: Int,
+    tokens: Int? = nil, _ dtype: DType, _ device: Device
   ) {
-    let (layers, width) = (configuration.depth, configuration.width)
+    let (layers, width) = (layers ?? configuration.depth, configuration.width)
     switch configuration.kind {
     case .mvar:
       self = .mamba(
@@ -26,10 +28,11 @@ enum FusedState {
     }
   }
 
-  subscript(block: Int) -> FusedBlock.State {
+  /// Each block's part.
+  var blocks: [FusedBlock.State] {
     switch self {
-    case .mamba(let states): .mamba(states[block])
-    case .keys(let caches): .keys(caches[block])
+    case .mamba(let states): states.layers.map { .mamba($0) }
+    case .keys(let caches): caches.layers.map { .keys($0) }
     }
   }
 }

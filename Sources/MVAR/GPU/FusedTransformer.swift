@@ -75,7 +75,7 @@ final class FusedTransformer {
     }
     let condition = condition(labels)
     return (
-      condition, step(firstInput(sequences), scale: 0, condition: condition, state: state)
+      condition, step(firstInput(sequences), scale: 0, condition: condition, state: state.blocks)
     )
   }
 
@@ -106,9 +106,10 @@ final class FusedTransformer {
   ///
   /// - Parameters:
   ///   - x: the residual stream `[R, n, C]`, changed in place.
+  ///   - state: each block's.
   ///   - note: is given what each block's `in_proj` makes.
   func step(
-    _ x: Tensor, scale k: Int, condition: Condition, state: FusedState,
+    _ x: Tensor, scale k: Int, condition: Condition, state: [FusedBlock.State],
     noting note: (_ block: Int, _ projected: Tensor) -> Void = { _, _ in }
   ) -> Tensor {
     let schedule = transformer.configuration.schedule

@@ -115,7 +115,7 @@ final class GraphedSampling: @unchecked Sendable {
       let before = k == 1 ? firstStep : later[k - 2].result!
       step = try later[k - 1].run {
         let x = model.input(before.next!, scale: k)
-        return try draw(k, model.step(x, scale: k, condition: condition, state: state))
+        return try draw(k, model.step(x, scale: k, condition: condition, state: state.blocks))
       }
     }
     return (step.tokens, fHat)

@@ -12,7 +12,7 @@ struct PartTimes {
     let table = fused.condition(
       .zeros([batch + 1], dtype: .int64, device: transformer.head.weight.device)
     ).blocks[0]
-    let state = fused.state(batch: batch)
+    let states = fused.state(batch: batch).blocks
     for part in FusedBlock.Part.allCases {
       guard let width = fused.blocks[0].inputWidth(of: part) else { continue }
       let scales = try schedule.ranges.enumerated().map { k, range -> Double in
@@ -24,8 +24,8 @@ struct PartTimes {
           .to(table.rows.dtype, device: table.rows.device)
           .repeated(2 * batch, 1, 1)
         return try Self.median(runs) {
-          for (index, block) in fused.blocks.enumerated() {
-            _ = block.run(part, x, table, state: state[index], at: place)
+          for (block, state) in zip(fused.blocks, states) {
+            _ = block.run(part, x, table, state: state, at: place)
           }
         }
       }
